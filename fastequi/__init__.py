@@ -1,0 +1,36 @@
+"""fastequi: fast molecular dynamics with NequIP-type potentials.
+
+    potential = fastequi.load_model("sevennet-0")
+    atoms.calc = fastequi.FastEquiCalculator("sevennet-0")            # ASE
+    fastequi.Simulation(atoms, potential, integrator).run(1000)       # the built-in engine
+
+Names are looked up when first used, so that `import fastequi` is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fastequi._version import __version__
+
+if TYPE_CHECKING:
+    from fastequi.calculators.ase import FastEquiCalculator
+    from fastequi.importers import load_model
+    from fastequi.md.simulation import Simulation
+
+_HOMES = {
+    "FastEquiCalculator": "fastequi.calculators.ase",
+    "Simulation": "fastequi.md.simulation",
+    "load_model": "fastequi.importers",
+}
+
+__all__ = ["FastEquiCalculator", "Simulation", "__version__", "load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"fastequi has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Doors to other programs: convert in, call the potential, convert out."""

@@ -1,0 +1,1 @@
+"""The NequIP family as readable torch modules."""

@@ -1,0 +1,74 @@
+"""Potential: what the molecular-dynamics engine, the calculators and the tests ask of a model."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from fastequi.graph import Graph, volumes
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a potential says of a graph; float64 sums, whatever the arithmetic of the model.
+
+    energy    [systems]         eV
+    energies  [atoms]           eV, each atom's share
+    forces    [atoms, 3]        eV/Å
+    stress    [systems, 3, 3]   eV/Å³, ASE's sign (tension positive); NaN where the cell has no volume
+    """
+
+    energy: Tensor
+    energies: Tensor
+    forces: Tensor
+    stress: Tensor
+
+
+@runtime_checkable
+class Potential(Protocol):
+    """Anything that turns a graph into energies and forces.
+
+    A graph may hold edges longer than `cutoff` (a neighbour list with a skin): they contribute
+    exactly zero.
+    """
+
+    @property
+    def cutoff(self) -> float:
+        """Interaction range of one edge in Å."""
+        ...
+
+    @property
+    def atomic_numbers(self) -> tuple[int, ...] | None:
+        """Elements that the potential knows; None for any."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the arithmetic happens."""
+        ...
+
+    def compute(self, graph: Graph) -> Prediction:
+        """Energies, forces and stress of every system of the batch."""
+        ...
+
+
+def prediction_from_edges(
+    graph: Graph, energies: Tensor, edge_vectors: Tensor, edge_gradients: Tensor
+) -> Prediction:
+    """Assemble a prediction from per-atom energies [atoms] and dE/dr_edge [edges, 3].
+
+    F_i = sum over edges received - sum over edges sent; the virial per system is
+    sum_e r_e ⊗ dE/dr_e, which for a rotation-invariant energy is symmetric, and is made so.
+    """
+    g = edge_gradients.to(torch.float64)
+    forces = torch.zeros_like(graph.positions)
+    forces = forces.index_add(0, graph.edge_dst, g).index_add(0, graph.edge_src, -g)
+    outer = edge_vectors.to(torch.float64).unsqueeze(2) * g.unsqueeze(1)
+    edge_system = graph.system_idx[graph.edge_dst]
+    virial = torch.zeros_like(graph.cell).index_add(0, edge_system, outer)
+    volume = volumes(graph.cell)
+    volume = torch.where(volume > 0, volume, torch.nan).view(-1, 1, 1)
+    energies = energies.to(torch.float64)
+    energy = energies.new_zeros(graph.n_systems).index_add(0, graph.system_idx, energies)
+    return Prediction(energy, energies, forces, 0.5 * (virial + virial.mT) / volume)

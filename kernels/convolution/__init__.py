@@ -1,0 +1,1 @@
+"""The tensor-product convolution; `reference.py` is its definition."""
