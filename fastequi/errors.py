@@ -8,7 +8,7 @@ class FastEquiError(Exception):
 
 
 class InputError(FastEquiError, ValueError):
-    """The input is wrong: a file, a key, a value. Says what was got, what is allowed, the way out."""
+    """The input is wrong: a file, a key, a value. Says what was got and what is allowed."""
 
     exit_code = 2
 

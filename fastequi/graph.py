@@ -19,7 +19,7 @@ class Graph:
 
     positions       [atoms, 3]       float64, Å, not wrapped
     atomic_numbers  [atoms]          int64
-    cell            [systems, 3, 3]  float64, Å, rows are lattice vectors; zero rows where there is none
+    cell            [systems, 3, 3]  float64, Å, rows are lattice vectors; zero where absent
     pbc             [systems, 3]     bool
     system_idx      [atoms]          int64, sorted
     edge_src        [edges]          int64, sender
@@ -62,7 +62,7 @@ def edge_vectors(graph: Graph) -> Tensor:
 
 
 def volumes(cell: Tensor) -> Tensor:
-    """Cell volumes [systems] in Å³; 0 where a lattice vector is missing. Positive for either hand."""
+    """Cell volumes [systems] in Å³; positive for either hand, 0 where a vector is missing."""
     return torch.linalg.det(cell).abs()
 
 

@@ -16,7 +16,7 @@ class Prediction:
     energy    [systems]         eV
     energies  [atoms]           eV, each atom's share
     forces    [atoms, 3]        eV/Å
-    stress    [systems, 3, 3]   eV/Å³, ASE's sign (tension positive); NaN where the cell has no volume
+    stress    [systems, 3, 3]   eV/Å³, ASE's sign (tension > 0); NaN where the cell has no volume
     """
 
     energy: Tensor

@@ -1,0 +1,67 @@
+"""One interaction layer: mix, convolve over the neighbours, mix, add what was there, gate.
+
+    m_i = sum_j (s_j linear_in(x_j)) (x) Y(r_ij) W(r_ij)
+    x_i <- gate(norm(linear_out(m_i) + self_connection(x_i)))
+
+NequIP (Batzner et al. 2022), figure 1b-d; s_j folds the average number of neighbours of the
+sender's species.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from fastequi.kernels.convolution.reference import convolution
+from fastequi.model.gate import Gate, RMSNorm
+from fastequi.model.linear import BlockLinear, SpeciesLinear
+from fastequi.model.mlp import ScalarMLP
+from fastequi.model.spec import LayerShapes, LayerSpec, ModelSpec
+
+
+class Interaction(nn.Module):
+    """Features in `shapes.irreps_in` -> features in `shapes.irreps_out`."""
+
+    message_scale: Tensor
+
+    def __init__(self, spec: ModelSpec, layer: LayerSpec, shapes: LayerShapes) -> None:
+        super().__init__()
+        self.shapes = shapes
+        n_species = len(spec.atomic_numbers)
+        self.linear_in = BlockLinear(shapes.irreps_in, shapes.irreps_in, layer.scalar_bias)
+        self.radial = ScalarMLP(spec.n_bessel, layer.radial, shapes.instructions.n_weights)
+        self.register_buffer("message_scale", torch.ones(n_species, dtype=torch.float64))
+        self.linear_out = BlockLinear(
+            shapes.instructions.irreps_out, shapes.irreps_conv, layer.scalar_bias
+        )
+        self.self_connection: nn.Module | None = None
+        if layer.self_connection == "linear":
+            self.self_connection = BlockLinear(shapes.irreps_in, shapes.irreps_conv)
+        elif layer.self_connection == "species":
+            width = spec.embedding_channels if spec.attributes == "embedding" else n_species
+            self.self_connection = SpeciesLinear(shapes.irreps_in, shapes.irreps_conv, width)
+        self.norm = RMSNorm(shapes.irreps_conv) if layer.layer_norm else None
+        self.gate = Gate(shapes, spec.silu_scale, spec.tanh_scale)
+
+    def forward(
+        self,
+        x: list[Tensor],
+        species: Tensor,
+        attributes: Tensor,
+        harmonics: Tensor,
+        basis: Tensor,
+        edges: tuple[Tensor, Tensor],
+    ) -> list[Tensor]:
+        """harmonics [edges, (l_max+1)^2]; basis [edges, n_bessel]; edges = (edge_src, edge_dst)."""
+        sent = [y * self.message_scale[species].view(-1, 1, 1) for y in self.linear_in(x)]
+        summed = convolution(sent, harmonics, self.radial(basis), *edges, self.shapes.instructions)
+        y = self.linear_out(summed)
+        if isinstance(self.self_connection, SpeciesLinear):
+            y = _add(y, self.self_connection(x, attributes, species))
+        elif self.self_connection is not None:
+            y = _add(y, self.self_connection(x))
+        if self.norm is not None:
+            y = self.norm(y)
+        return self.gate(y)
+
+
+def _add(a: list[Tensor], b: list[Tensor]) -> list[Tensor]:
+    return [x + y for x, y in zip(a, b, strict=True)]

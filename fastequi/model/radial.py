@@ -1,0 +1,67 @@
+"""What an edge's length says: Bessel functions under an envelope that vanishes at the cutoff."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from fastequi.model.spec import ModelSpec
+
+
+def polynomial_envelope(x: Tensor, p: float) -> Tensor:
+    """1 at x = 0; value, slope and curvature vanish at x = 1; 0 beyond (DimeNet, 2020, eq. 8)."""
+    x = x.clamp(max=1.0)
+    u = (
+        1
+        - (p + 1) * (p + 2) / 2 * x**p
+        + p * (p + 2) * x ** (p + 1)
+        - p * (p + 1) / 2 * x ** (p + 2)
+    )
+    return torch.where(x < 1.0, u, torch.zeros_like(u))
+
+
+def xplor_envelope(r: Tensor, r_on: float, r_cut: float) -> Tensor:
+    """1 up to r_on, then a cubic in r^2 whose value and slope vanish at r_cut (XPLOR, HOOMD)."""
+    s, on, cut = r * r, r_on * r_on, r_cut * r_cut
+    switched = (cut - s) ** 2 * (cut + 2 * s - 3 * on) / (cut - on) ** 3
+    u = torch.where(r < r_on, torch.ones_like(r), switched)
+    return torch.where(r < r_cut, u, torch.zeros_like(u))
+
+
+class RadialBasis(nn.Module):
+    """Edge lengths [edges] in Å -> basis [edges, n_bessel], zero from the cutoff on.
+
+    b_n(r) = 2/r_c * sin(w_n pi r / r_c) / r * u(r), w_n = 1..n_bessel unless trained
+    (NequIP eq. 8). With a table of cutoffs per species pair, r / r_c is r / r_c(receiver, sender).
+    """
+
+    pair_cutoff: Tensor
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        frequencies = torch.arange(1, spec.n_bessel + 1, dtype=torch.float64)
+        self.frequencies = nn.Parameter(frequencies, requires_grad=spec.bessel_trainable)
+        n_species = len(spec.atomic_numbers)
+        if spec.pair_cutoffs:
+            table = torch.full((n_species, n_species), spec.cutoff_A, dtype=torch.float64)
+            self.register_buffer("pair_cutoff", table)
+
+    def forward(self, lengths: Tensor, species_dst: Tensor, species_src: Tensor) -> Tensor:
+        x = self._relative(lengths, species_dst, species_src).unsqueeze(1)
+        prefactor = 2 * math.pi / self.spec.cutoff_A**2
+        bessel = prefactor * self.frequencies * torch.sinc(x * self.frequencies)
+        return bessel * self.envelope(lengths, species_dst, species_src).unsqueeze(1)
+
+    def envelope(self, lengths: Tensor, species_dst: Tensor, species_src: Tensor) -> Tensor:
+        """The cutoff function u [edges]."""
+        parameter = self.spec.envelope_parameter
+        if self.spec.envelope == "xplor":
+            return xplor_envelope(lengths, parameter, self.spec.cutoff_A)
+        return polynomial_envelope(self._relative(lengths, species_dst, species_src), parameter)
+
+    def _relative(self, lengths: Tensor, species_dst: Tensor, species_src: Tensor) -> Tensor:
+        """x = r / r_c."""
+        if self.spec.pair_cutoffs:
+            return lengths / self.pair_cutoff[species_dst, species_src]
+        return lengths / self.spec.cutoff_A
