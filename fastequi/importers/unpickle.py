@@ -13,14 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fastequi.errors import InputError
 
 #: Packages whose classes appear in honest checkpoints; they become records, never code.
-_RECORDED = ("torch", "e3nn", "sevenn", "nequip", "allegro", "numpy", "opt_einsum_fx", "omegaconf",
-             "lightning", "pytorch_lightning", "torchmetrics", "pathlib", "ase", "sympy")  # fmt: skip
+_RECORDED = frozenset(
+    "torch e3nn sevenn nequip allegro numpy opt_einsum_fx omegaconf lightning pytorch_lightning "
+    "torchmetrics pathlib ase sympy".split()
+)
 _BUILTIN_TYPES = {
     t.__name__: t
     for t in (set, frozenset, list, dict, tuple, slice, range, complex, bytearray, int, float, str)
@@ -75,7 +78,7 @@ class Record:
 
 
 class SafeUnpickler(pickle.Unpickler):
-    """Unpickler whose classes are inert; `read_storage(key)` gives the bytes of a tensor storage."""
+    """Unpickler whose classes are inert; `read_storage(key)` gives the bytes of a tensor."""
 
     def __init__(self, file: Any, read_storage: Callable[[str], bytes], source: str) -> None:
         super().__init__(file, encoding="utf-8")
@@ -83,14 +86,10 @@ class SafeUnpickler(pickle.Unpickler):
         self._storages: dict[str, Tensor] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        if module == "collections" and name == "OrderedDict":
-            return OrderedDict
-        if module == "collections" and name == "defaultdict":
-            return _plain_dict
         if module in ("builtins", "__builtin__") and name in _BUILTIN_TYPES:
             return _BUILTIN_TYPES[name]
-        if module == "torch._utils" and name in _REBUILDERS:
-            return _REBUILDERS[name]
+        if (module, name) in _STAND_INS:
+            return _STAND_INS[module, name]
         if module == "torch" and name in _STORAGE_DTYPES:
             return _STORAGE_DTYPES[name]
         root = module.split(".")[0]
@@ -114,8 +113,12 @@ class SafeUnpickler(pickle.Unpickler):
         return self._storages[key]
 
 
-def _plain_dict(*_: Any) -> dict[Any, Any]:
+def _empty_dict(*_: Any) -> dict[Any, Any]:
     return {}
+
+
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    return text.encode("latin1" if encoding == "latin1" else "utf-8")
 
 
 def _rebuild_tensor(
@@ -128,16 +131,26 @@ def _rebuild_parameter(data: Tensor, *_: Any) -> Tensor:
     return data
 
 
-_REBUILDERS = {
-    "_rebuild_tensor": _rebuild_tensor,
-    "_rebuild_tensor_v2": _rebuild_tensor,
-    "_rebuild_parameter": _rebuild_parameter,
-    "_rebuild_parameter_with_state": _rebuild_parameter,
+def _numpy_scalar(dtype: Record, raw: bytes) -> Any:
+    return np.frombuffer(raw, dtype=np.dtype(str(dtype.args[0])))[0].item()
+
+
+#: The few functions that honest pickles call, done here instead of there.
+_STAND_INS: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "defaultdict"): _empty_dict,
+    ("_codecs", "encode"): _encode,
+    ("numpy.core.multiarray", "scalar"): _numpy_scalar,
+    ("numpy._core.multiarray", "scalar"): _numpy_scalar,
+    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter,
 }
 
 
 def read_torch_checkpoint(path: Path) -> dict[str, Any]:
-    """What `torch.save` wrote to `path`, classes as records. Raises InputError when it is not that."""
+    """What `torch.save` wrote to `path`, classes as records. Raises InputError when it is not."""
     try:
         with zipfile.ZipFile(path) as archive:
             pickles = [n for n in archive.namelist() if n.endswith("/data.pkl")]
@@ -155,7 +168,7 @@ def read_torch_checkpoint(path: Path) -> dict[str, Any]:
 def load_pickle(
     archive: zipfile.ZipFile, member: str, storage_name: Callable[[str], str], source: str
 ) -> Any:
-    """Unpickle one member of an archive safely. Raises InputError for anything that is not honest."""
+    """Unpickle one member of an archive. Raises InputError for what is damaged or hostile."""
     try:
         with archive.open(member) as file:
             reader = SafeUnpickler(file, lambda key: archive.read(storage_name(key)), source)
