@@ -1,0 +1,224 @@
+"""A neighbour list with a skin whose edges are the same as if it were rebuilt at every query.
+
+The list is built to cutoff + skin and kept while no pair from outside can have come within the
+cutoff; each query keeps the edges that are within the cutoff now, in the order (receiver, sender,
+shift). So neither the skin nor the moment of the last build shows in the result, to the last bit.
+
+Shifts count lattice vectors between the atoms where they are: positions are never wrapped, by the
+list or by those who use it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastequi.errors import InputError
+from fastequi.graph import Graph, sum_by_system
+from fastequi.md.neighbors.build import build_edges
+
+#: Added to the radius of a build in Å, so that rounding never loses an edge at the cutoff.
+ROUNDING_MARGIN_A = 1e-6
+
+
+@dataclass(slots=True)
+class _Built:
+    """What the list was built from, per system, and its edges on the device.
+
+    positions [atoms, 3] and cell [systems, 3, 3] are those of each system's own last build.
+    image_vectors [edges, 3] is edge_shift @ cell for image_cell, the cell of the last query.
+    """
+
+    positions: Tensor
+    cell: Tensor
+    pbc: Tensor
+    system_idx: Tensor
+    edges_of_system: list[np.ndarray]
+    edge_dst: Tensor
+    edge_src: Tensor
+    edge_shift: Tensor
+    image_vectors: Tensor
+    image_cell: Tensor
+
+
+class NeighborList:
+    """Neighbours within `cutoff` (Å) of a batch of systems, rebuilt when `skin` (Å) is used up.
+
+    `queries` counts calls of `graph`, `rebuilds` those that rebuilt at least one system.
+    """
+
+    def __init__(self, cutoff: float, skin: float = 1.0) -> None:
+        """Raises InputError unless cutoff > 0 and skin >= 0."""
+        if not cutoff > 0.0:
+            raise InputError(f"the cutoff is {cutoff} Å; it must be positive")
+        if not skin >= 0.0:
+            raise InputError(f"the skin is {skin} Å; it must be zero or positive")
+        self.cutoff = float(cutoff)
+        self.skin = float(skin)
+        self.queries = 0
+        self.rebuilds = 0
+        self._built: _Built | None = None
+
+    def graph(
+        self,
+        positions: Tensor,
+        atomic_numbers: Tensor,
+        cell: Tensor,
+        pbc: Tensor,
+        system_idx: Tensor,
+    ) -> Graph:
+        """The graph of the edges within the cutoff; arguments as in `Graph`.
+
+        The tensors become the graph's own fields without being copied.
+        """
+        self.queries += 1
+        built, stale = self._stale_systems(positions, cell, pbc, system_idx)
+        if built is None or stale:
+            built = self._rebuild(built, stale, positions, cell, pbc, system_idx)
+        elif not torch.equal(cell, built.image_cell):
+            edge_system = system_idx.index_select(0, built.edge_dst)
+            built.image_vectors = _image_vectors(cell, edge_system, built.edge_shift)
+            built.image_cell = cell.clone()
+        kept = self._within_cutoff(built, positions)
+        return Graph(
+            positions=positions,
+            atomic_numbers=atomic_numbers,
+            cell=cell,
+            pbc=pbc,
+            system_idx=system_idx,
+            edge_src=built.edge_src.index_select(0, kept),
+            edge_dst=built.edge_dst.index_select(0, kept),
+            edge_shift=built.edge_shift.index_select(0, kept),
+        )
+
+    def _within_cutoff(self, built: _Built, positions: Tensor) -> Tensor:
+        """Indices of the edges within the cutoff now.
+
+        Component by component: the sum is rounded in the same order wherever the edge is stored.
+        """
+        distance2: Tensor | None = None
+        for axis in range(3):
+            x = positions[:, axis].contiguous()
+            d = x.index_select(0, built.edge_src)
+            d.sub_(x.index_select(0, built.edge_dst)).add_(built.image_vectors[axis])
+            distance2 = d.square_() if distance2 is None else distance2.add_(d.square_())
+        assert distance2 is not None
+        return torch.nonzero(distance2 < self.cutoff**2).squeeze(1)
+
+    def _stale_systems(
+        self, positions: Tensor, cell: Tensor, pbc: Tensor, system_idx: Tensor
+    ) -> tuple[_Built | None, list[int]]:
+        """The list so far (None where it is of other systems) and the systems that outgrew it."""
+        built = self._built
+        if built is None or not _same_systems(built, positions, pbc, system_idx):
+            return None, []
+        used = skin_used(
+            built.positions, built.cell, positions, cell, pbc, system_idx, self.cutoff + self.skin
+        )
+        stale = ~(used <= self.skin)  # in this form NaN is stale too
+        return built, torch.nonzero(stale).squeeze(1).tolist()
+
+    def _rebuild(
+        self,
+        built: _Built | None,
+        stale: list[int],
+        positions: Tensor,
+        cell: Tensor,
+        pbc: Tensor,
+        system_idx: Tensor,
+    ) -> _Built:
+        """Build the stale systems on the host (all of them where there is no list yet)."""
+        self.rebuilds += 1
+        n_systems = cell.shape[0]
+        counts = torch.bincount(system_idx, minlength=n_systems).cpu().numpy()
+        first = np.concatenate([[0], np.cumsum(counts)])
+        x, h, periodic = (tensor.detach().cpu().numpy() for tensor in (positions, cell, pbc))
+        if built is None:
+            stale = list(range(n_systems))
+            edges_of_system = [np.empty((5, 0), dtype=np.int64)] * n_systems
+            built_positions, built_cell = positions.clone(), cell.clone()
+        else:
+            edges_of_system = built.edges_of_system
+            built_positions, built_cell = built.positions, built.cell
+        radius = self.cutoff + self.skin + ROUNDING_MARGIN_A
+        for k in stale:
+            atoms = slice(int(first[k]), int(first[k + 1]))
+            edges_of_system[k] = build_edges(x[atoms], h[k], periodic[k], radius)
+            built_positions[atoms] = positions[atoms]
+            built_cell[k] = cell[k]
+        edges = np.concatenate(edges_of_system, axis=1)
+        edges[:2] += np.repeat(first[:-1], [e.shape[1] for e in edges_of_system])
+        table = torch.from_numpy(edges).to(positions.device)
+        edge_dst, edge_src = table[0], table[1]
+        edge_shift = table[2:].T.to(positions.dtype).contiguous()
+        self._built = _Built(
+            positions=built_positions,
+            cell=built_cell,
+            pbc=pbc.clone(),
+            system_idx=system_idx,
+            edges_of_system=edges_of_system,
+            edge_dst=edge_dst,
+            edge_src=edge_src,
+            edge_shift=edge_shift,
+            image_vectors=_image_vectors(cell, system_idx.index_select(0, edge_dst), edge_shift),
+            image_cell=cell.clone(),
+        )
+        return self._built
+
+
+def skin_used(
+    built_positions: Tensor,
+    built_cell: Tensor,
+    positions: Tensor,
+    cell: Tensor,
+    pbc: Tensor,
+    system_idx: Tensor,
+    build_radius: float,
+) -> Tensor:
+    """How much of the skin motion and strain have used since the build: [systems] in Å.
+
+    With F the map of the lattice at the build onto the lattice now and u the motion of an atom
+    beyond x F, a pair that was build_radius apart is at least
+    sigma_min(F)·build_radius - 2 max|u| apart now. Expansion uses nothing. Motion that all atoms
+    of a system share does not count.
+    """
+    n_systems = cell.shape[0]
+    strain_A: Tensor | float = 0.0
+    moved = positions - built_positions
+    if not torch.equal(cell, built_cell):
+        deformation = _deformation(built_cell, cell, pbc)
+        affine = torch.einsum("ia,iab->ib", built_positions, deformation[system_idx])
+        moved = positions - affine
+        sigma_min = torch.linalg.svdvals(deformation)[:, -1]
+        strain_A = build_radius * (1.0 - sigma_min).clamp(min=0.0)
+    counts = torch.bincount(system_idx, minlength=n_systems).clamp(min=1)
+    mean = sum_by_system(moved, system_idx, n_systems) / counts.unsqueeze(1)
+    squared = (moved - mean[system_idx]).square().sum(dim=1)
+    furthest = squared.new_zeros(n_systems).scatter_reduce(0, system_idx, squared, "amax")
+    return 2.0 * furthest.sqrt() + strain_A
+
+
+def _deformation(built_cell: Tensor, cell: Tensor, pbc: Tensor) -> Tensor:
+    """F [systems, 3, 3] with lattice_built @ F = lattice_now.
+
+    Only periodic lattice vectors count; directions normal to all of them stay as they are.
+    """
+    built = built_cell * pbc.unsqueeze(2)
+    inverse = torch.linalg.pinv(built)
+    identity = torch.eye(3, dtype=cell.dtype, device=cell.device)
+    return inverse @ (cell * pbc.unsqueeze(2)) + (identity - inverse @ built)
+
+
+def _image_vectors(cell: Tensor, edge_system: Tensor, edge_shift: Tensor) -> Tensor:
+    """edge_shift @ cell as [3, edges] in Å, summed term by term so that rounding is the same."""
+    rows = [cell[:, k].index_select(0, edge_system) * edge_shift[:, k : k + 1] for k in range(3)]
+    return (rows[0] + rows[1] + rows[2]).T.contiguous()
+
+
+def _same_systems(built: _Built, positions: Tensor, pbc: Tensor, system_idx: Tensor) -> bool:
+    if positions.shape != built.positions.shape or pbc.shape != built.pbc.shape:
+        return False
+    if system_idx is not built.system_idx and not torch.equal(system_idx, built.system_idx):
+        return False
+    return torch.equal(pbc, built.pbc)
