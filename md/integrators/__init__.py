@@ -1,0 +1,9 @@
+"""Integrators by the name of their ensemble."""
+
+from fastequi.md.integrators.integrator import Integrator
+from fastequi.md.integrators.langevin import LangevinBAOAB
+from fastequi.md.integrators.nve import VelocityVerlet
+
+INTEGRATORS = {"nve": VelocityVerlet, "nvt-langevin": LangevinBAOAB}
+
+__all__ = ["INTEGRATORS", "Integrator", "LangevinBAOAB", "VelocityVerlet"]

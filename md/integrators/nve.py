@@ -1,0 +1,42 @@
+"""Constant energy: velocity Verlet.
+
+Swope, Andersen, Berens & Wilson, J. Chem. Phys. 76, 637 (1982). Second order, symplectic,
+reversible; conserves total momentum and, up to a bounded error in timestep², total energy.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fastequi.md.integrators.integrator import positive
+from fastequi.md.integrators.steps import drift_, kick_
+from fastequi.md.state import State, atoms_per_system, kinetic_energy
+
+
+class VelocityVerlet:
+    """NVE dynamics; invariant: the total energy."""
+
+    def __init__(self, timestep_fs: float) -> None:
+        self.timestep_fs = positive("timestep_fs", timestep_fs)
+
+    def step_(self, state: State, forces_: Callable[[State], None]) -> None:
+        """kick t/2, drift t, forces, kick t/2."""
+        dt = self.timestep_fs
+        kick_(state, dt / 2)
+        drift_(state, dt)
+        forces_(state)
+        kick_(state, dt / 2)
+
+    def degrees_of_freedom(self, state: State) -> Tensor:
+        """3N - 3 for conserved momentum; 3 for a single atom."""
+        atoms = atoms_per_system(state).to(torch.float64)
+        return 3.0 * torch.where(atoms > 1, atoms - 1, atoms)
+
+    def conserved_energy(self, state: State) -> Tensor:
+        """Potential plus kinetic energy [systems] in eV."""
+        return state.energy + kinetic_energy(state)
+
+    def description(self) -> dict[str, object]:
+        """Ensemble and parameters."""
+        return {"ensemble": "nve", "timestep_fs": self.timestep_fs}

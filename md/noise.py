@@ -1,0 +1,107 @@
+"""Random numbers by counting: Philox4x32-10 of (seed; step, atom, stream), in torch.
+
+Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC11). A number is a
+function of where it is used and of nothing that came before, so a run does not depend on
+batching, restarts or devices, and there is no state to save.
+
+    key     = the 64-bit seed                                   (2 words of 32 bits)
+    counter = step (2 words), atom within its system (1 word),
+              stream + 256 * replica (1 word)
+
+Seed and step are in different words: seed 42 at step 8 has nothing to do with seed 43 at step 7.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fastequi.errors import InputError
+
+#: What the numbers are for; each use has its own stream.
+THERMOSTAT_STREAM, VELOCITIES_STREAM = 0, 1
+
+_MASK32 = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+
+
+def philox4x32(counter: Tensor, key: Tensor) -> Tensor:
+    """Philox4x32-10: counter [4, n] and key [2, n] to random words [4, n].
+
+    Words of 32 bits in int64. Products of two words wrap around in int64 without losing a bit,
+    and the shift's sign extension is masked away.
+    """
+    multipliers = torch.tensor(_MULTIPLIERS, device=counter.device).unsqueeze(1)
+    weyl = torch.tensor(_WEYL, device=counter.device).unsqueeze(1)
+    even, odd = counter[0::2], counter[1::2]
+    for _ in range(_ROUNDS):
+        product = (even * multipliers).flip(0)
+        even = (product >> 32).bitwise_and_(_MASK32).bitwise_xor_(odd).bitwise_xor_(key)
+        odd = product.bitwise_and_(_MASK32)
+        key = (key + weyl).bitwise_and_(_MASK32)
+    return torch.stack([even[0], odd[0], even[1], odd[1]])
+
+
+class AtomNoise:
+    """Normal noise for the atoms of a batch of systems.
+
+    seed: an integer gives system k the key (seed, replica k); a sequence gives system k the key
+    (seed[k], replica 0), so that it sees the noise that it sees alone with that seed.
+    """
+
+    def __init__(self, seed: int | Sequence[int], system_idx: Tensor) -> None:
+        """system_idx [atoms], sorted. Raises InputError for a sequence of the wrong length."""
+        n_systems = int(system_idx.max()) + 1 if system_idx.numel() else 0
+        words, replicas = _keys(seed, n_systems)
+        device = system_idx.device
+        self.system_idx = system_idx
+        self._key = torch.tensor(words, device=device).view(-1, 2)[system_idx].T.contiguous()
+        self._replica = torch.tensor(replicas, dtype=torch.int64, device=device)[system_idx]
+        counts = torch.bincount(system_idx, minlength=n_systems)
+        first = counts.cumsum(0) - counts
+        self._atom = torch.arange(len(system_idx), device=device) - first[system_idx]
+
+    def normal(self, step: int, stream: int) -> Tensor:
+        """Independent standard normal numbers [atoms, 3], float64, for one step and stream."""
+        counter = torch.stack(
+            [
+                torch.full_like(self._atom, step & _MASK32),
+                torch.full_like(self._atom, (step >> 32) & _MASK32),
+                self._atom,
+                self._replica * 256 + stream,
+            ]
+        )
+        return _box_muller(philox4x32(counter, self._key))
+
+
+def normal_noise(seed: int | Sequence[int], step: int, stream: int, system_idx: Tensor) -> Tensor:
+    """Independent standard normal numbers [atoms, 3], float64; see `AtomNoise`."""
+    return AtomNoise(seed, system_idx).normal(step, stream)
+
+
+def _keys(seed: int | Sequence[int], n_systems: int) -> tuple[list[list[int]], list[int]]:
+    """Key words and replica of each system."""
+    if isinstance(seed, int):
+        seeds, replicas = [seed] * n_systems, list(range(n_systems))
+    else:
+        seeds, replicas = [int(s) for s in seed], [0] * n_systems
+    if len(seeds) != n_systems:
+        raise InputError(f"{len(seeds)} seeds for {n_systems} systems; give one, or one per system")
+    if any(not 0 <= s < 2**64 for s in seeds):
+        raise InputError(f"seeds must be between 0 and 2**64 - 1; got {seeds}")
+    return [[s & _MASK32, s >> 32] for s in seeds], replicas
+
+
+def _box_muller(words: Tensor) -> Tensor:
+    """Three normal numbers [n, 3] of four random words [4, n].
+
+    Uniform numbers are the middles of 2³² intervals, never 0 or 1; normals end at 6.7 sigma.
+    """
+    uniform = (words.to(torch.float64) + 0.5) * 2.0**-32
+    radius = (-2.0 * uniform[0::2].log()).sqrt()
+    angle = (2.0 * math.pi) * uniform[1::2]
+    sine = radius[0] * angle[0].sin()
+    return torch.stack([radius[0] * angle[0].cos(), sine, radius[1] * angle[1].cos()], dim=1)

@@ -1,0 +1,192 @@
+"""The state of a simulation: a batch of systems with positions, velocities, forces.
+
+Units: Å, Å/fs, amu, eV, eV/Å, eV/Å³, K, GPa. Everything with a fraction is float64.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress
+from torch import Tensor
+
+from fastequi.errors import InputError
+from fastequi.graph import sum_by_system, volumes
+from fastequi.units import (
+    ASE_VELOCITY_A_PER_FS,
+    BOLTZMANN_eV_PER_K,
+    GPA_PER_eV_PER_A3,
+    KINETIC_eV,
+)
+
+
+@dataclass(slots=True)
+class State:
+    """A batch of systems in motion; integrators write into it.
+
+    positions       [atoms, 3]       Å, never wrapped
+    velocities      [atoms, 3]       Å/fs
+    masses          [atoms]          amu
+    atomic_numbers  [atoms]          int64
+    cell            [systems, 3, 3]  Å, rows are lattice vectors; zero rows where there is none
+    pbc             [systems, 3]     bool
+    system_idx      [atoms]          int64, sorted
+    forces          [atoms, 3]       eV/Å; NaN until they are computed
+    energy          [systems]        eV, potential energy; NaN until it is computed
+    energies        [atoms]          eV, each atom's share; NaN until they are computed
+    stress          [systems, 3, 3]  eV/Å³, ASE's sign; NaN where the cell has no volume
+    heat            [systems]        eV, what the thermostat has put in since step 0
+    step            int              steps done
+    """
+
+    positions: Tensor
+    velocities: Tensor
+    masses: Tensor
+    atomic_numbers: Tensor
+    cell: Tensor
+    pbc: Tensor
+    system_idx: Tensor
+    forces: Tensor
+    energy: Tensor
+    energies: Tensor
+    stress: Tensor
+    heat: Tensor
+    step: int = 0
+
+    @property
+    def n_atoms(self) -> int:
+        return self.positions.shape[0]
+
+    @property
+    def n_systems(self) -> int:
+        return self.cell.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self.positions.device
+
+    def snapshot(self) -> "State":
+        """This moment, to return to: copies of what is written in place, the rest shared.
+
+        Forces, energies and stress are replaced as a whole when they are refreshed.
+        """
+        return replace(
+            self,
+            positions=self.positions.clone(),
+            velocities=self.velocities.clone(),
+            cell=self.cell.clone(),
+            heat=self.heat.clone(),
+        )
+
+    def to(self, device: torch.device | str) -> "State":
+        """The same state on another device; itself where it is there already."""
+        if self.device == torch.device(device):
+            return self
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "step"}
+        moved = {name: tensor.to(device) for name, tensor in tensors.items()}
+        return State(**moved, step=self.step)
+
+
+def state_from_atoms(atoms: Atoms | Sequence[Atoms], device: torch.device | str = "cpu") -> State:
+    """One system, or a batch of them, at step 0 with the velocities that the atoms carry.
+
+    Energies and forces are NaN: results of an attached calculator are not taken over.
+    Raises InputError for an empty list.
+    """
+    systems = [atoms] if isinstance(atoms, Atoms) else list(atoms)
+    if not systems:
+        raise InputError("there is no system to simulate: the list of structures is empty")
+    counts = [len(system) for system in systems]
+    n_atoms, n_systems = sum(counts), len(systems)
+
+    def stacked(arrays: list[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.concatenate(arrays)).to(device)
+
+    def unknown(*shape: int) -> Tensor:
+        return torch.full(shape, torch.nan, dtype=torch.float64, device=device)
+
+    return State(
+        positions=stacked([s.positions.astype(np.float64) for s in systems]),
+        velocities=stacked([_velocities_A_per_fs(s) for s in systems]),
+        masses=stacked([s.get_masses().astype(np.float64) for s in systems]),
+        atomic_numbers=stacked([s.numbers.astype(np.int64) for s in systems]),
+        cell=stacked([s.cell.array[None].astype(np.float64) for s in systems]),
+        pbc=stacked([s.pbc[None].astype(bool) for s in systems]),
+        system_idx=stacked([np.repeat(np.arange(n_systems), counts)]),
+        forces=unknown(n_atoms, 3),
+        energy=unknown(n_systems),
+        energies=unknown(n_atoms),
+        stress=unknown(n_systems, 3, 3),
+        heat=torch.zeros(n_systems, dtype=torch.float64, device=device),
+    )
+
+
+def _velocities_A_per_fs(atoms: Atoms) -> np.ndarray:
+    if not atoms.has("momenta"):
+        return np.zeros((len(atoms), 3))
+    return atoms.get_velocities() * ASE_VELOCITY_A_PER_FS
+
+
+def state_to_atoms(state: State) -> list[Atoms]:
+    """Every system as ASE Atoms: unwrapped positions, velocities in ASE's unit, and results.
+
+    A SinglePointCalculator carries energy, forces and stress, each only where it is finite.
+    """
+    frames = []
+    host = state.to("cpu")
+    for k in range(host.n_systems):
+        mine = host.system_idx == k
+        atoms = Atoms(
+            numbers=host.atomic_numbers[mine].numpy(),
+            positions=host.positions[mine].numpy(),
+            masses=host.masses[mine].numpy(),
+            cell=host.cell[k].numpy(),
+            pbc=host.pbc[k].numpy(),
+        )
+        atoms.set_velocities(host.velocities[mine].numpy() / ASE_VELOCITY_A_PER_FS)
+        results = {
+            "energy": host.energy[k].numpy(),
+            "forces": host.forces[mine].numpy(),
+            "stress": full_3x3_to_voigt_6_stress(host.stress[k].numpy()),
+        }
+        finite = {name: value.copy() for name, value in results.items() if np.isfinite(value).all()}
+        if "energy" in finite:
+            finite["energy"] = float(finite["energy"])
+        if finite:
+            atoms.calc = SinglePointCalculator(atoms, **finite)
+        frames.append(atoms)
+    return frames
+
+
+def atoms_per_system(state: State) -> Tensor:
+    """Number of atoms of each system: [systems], int64."""
+    return torch.bincount(state.system_idx, minlength=state.n_systems)
+
+
+def kinetic_energy(state: State) -> Tensor:
+    """Kinetic energy [systems] in eV."""
+    twice = state.masses * state.velocities.square().sum(dim=1)
+    return 0.5 * KINETIC_eV * sum_by_system(twice, state.system_idx, state.n_systems)
+
+
+def momentum(state: State) -> Tensor:
+    """Total momentum [systems, 3] in amu Å/fs."""
+    carried = state.masses.unsqueeze(1) * state.velocities
+    return sum_by_system(carried, state.system_idx, state.n_systems)
+
+
+def temperature_K(state: State, degrees_of_freedom: Tensor) -> Tensor:
+    """Kinetic temperature [systems] in K for so many degrees of freedom [systems]."""
+    return 2.0 * kinetic_energy(state) / (degrees_of_freedom * BOLTZMANN_eV_PER_K)
+
+
+def pressure_GPa(state: State) -> Tensor:
+    """Pressure [systems] in GPa, virial plus 2 E_kin / 3 V; NaN where the cell has no volume."""
+    volume = volumes(state.cell)
+    kinetic = 2.0 * kinetic_energy(state) / (3.0 * volume)
+    virial = -state.stress.diagonal(dim1=1, dim2=2).mean(dim=1)
+    pressure = (virial + kinetic) * GPA_PER_eV_PER_A3
+    return torch.where(volume > 0.0, pressure, torch.nan)

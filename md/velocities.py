@@ -1,0 +1,59 @@
+"""Initial velocities from the Maxwell-Boltzmann distribution.
+
+Degrees of freedom, everywhere in the engine: dynamics that conserve momentum (NVE) count 3N - 3,
+since the total momentum is zero and stays so; a single atom counts 3. Langevin dynamics exchange
+momentum with the bath and count 3N.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fastequi.errors import InputError
+from fastequi.graph import sum_by_system
+from fastequi.md.noise import VELOCITIES_STREAM, normal_noise
+from fastequi.md.state import State, atoms_per_system, momentum
+from fastequi.units import ACCELERATION_A_PER_FS2, BOLTZMANN_eV_PER_K
+
+
+def maxwell_boltzmann_(
+    state: State, temperature_K: float | Sequence[float], seed: int | Sequence[int]
+) -> None:
+    """Draw the velocities of every system at its temperature, total momentum zero.
+
+    temperature_K: one for all or one per system. seed: see `fastequi.md.noise.AtomNoise`.
+    Velocities are not rescaled: the kinetic energy is a draw from its distribution with 3N - 3
+    degrees of freedom. A single atom keeps its thermal momentum.
+    """
+    temperature = temperature_per_system(temperature_K, state)
+    noise = normal_noise(seed, state.step, VELOCITIES_STREAM, state.system_idx)
+    state.velocities = noise * thermal_speed(state, temperature).unsqueeze(1)
+    for _ in range(2):  # the second pass removes the rounding of the first
+        remove_momentum_(state)
+
+
+def remove_momentum_(state: State) -> None:
+    """Subtract the velocity of the centre of mass from every system of two atoms or more."""
+    mass = sum_by_system(state.masses, state.system_idx, state.n_systems)
+    drift = momentum(state) / mass.unsqueeze(1)
+    drift = drift * (atoms_per_system(state) > 1).unsqueeze(1)
+    state.velocities -= drift[state.system_idx]
+
+
+def thermal_speed(state: State, temperature: Tensor) -> Tensor:
+    """sqrt(kT/m) of every atom [atoms] in Å/fs; temperature [systems] in K."""
+    kT = BOLTZMANN_eV_PER_K * temperature[state.system_idx]
+    return (kT * ACCELERATION_A_PER_FS2 / state.masses).sqrt()
+
+
+def temperature_per_system(temperature_K: float | Sequence[float], state: State) -> Tensor:
+    """Temperatures [systems] in K from one number or one per system; InputError otherwise."""
+    given = torch.as_tensor(temperature_K, dtype=torch.float64, device=state.device)
+    if given.ndim == 1 and len(given) != state.n_systems:
+        raise InputError(
+            f"{len(given)} temperatures for {state.n_systems} systems; give one, or one per system"
+        )
+    if not bool((given >= 0.0).all()):
+        raise InputError(f"temperatures in K must be zero or positive; got {temperature_K}")
+    return given.expand(state.n_systems)
