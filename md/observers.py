@@ -1,0 +1,32 @@
+"""What a simulation can be asked while it runs; observers of the run are built on it."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from fastequi.graph import volumes
+from fastequi.md.state import kinetic_energy, pressure_GPa, temperature_K
+
+if TYPE_CHECKING:
+    from fastequi.md.simulation import Simulation
+
+
+def thermodynamics(simulation: "Simulation", system: int = 0) -> dict[str, float]:
+    """One row of the log of one system; keys name their units.
+
+    The volume is 0 and the pressure NaN where the cell has none.
+    """
+    state, integrator = simulation.state, simulation.integrator
+    kinetic = kinetic_energy(state)
+    columns = {
+        "potential_energy_eV": state.energy,
+        "kinetic_energy_eV": kinetic,
+        "total_energy_eV": state.energy + kinetic,
+        "temperature_K": temperature_K(state, integrator.degrees_of_freedom(state)),
+        "pressure_GPa": pressure_GPa(state),
+        "volume_A3": volumes(state.cell),
+        "conserved_eV": integrator.conserved_energy(state),
+    }
+    values = torch.stack([column[system] for column in columns.values()]).tolist()
+    time_ps = state.step * integrator.timestep_fs * 1e-3
+    return {"step": state.step, "time_ps": time_ps, **dict(zip(columns, values, strict=True))}
