@@ -24,7 +24,10 @@ def _raising_table(l: int) -> np.ndarray:  # noqa: E741
 
 
 def spherical_harmonics(directions: Tensor, l_max: int) -> Tensor:
-    """Y_0..Y_lmax of unit vectors [edges, 3]: [edges, (l_max + 1)^2], block l from column l^2."""
+    """Y_0..Y_lmax of unit vectors [edges, 3]: [edges, (l_max + 1)^2], block l from column l^2.
+
+    Homogeneous polynomials: vectors of length r give r^l Y_l.
+    """
     blocks = [torch.ones_like(directions[:, :1]), sqrt(3) * directions][: l_max + 1]
     for degree in range(2, l_max + 1):
         table = torch.tensor(

@@ -36,10 +36,10 @@ class Gate(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Divide by the root mean square over all irreps, each weighing the same (nequix).
+    """Divide by a norm over all irreps (nequix's RMSLayerNorm, 'balanced degrees').
 
-    n^2 = mean over irreps of the mean over channels of |x|^2 / (2l+1);
-    x <- weight * x / sqrt(n^2 + eps).
+    n^2 = mean over irreps of |x|^2 / (2l+1)^2, |x|^2 summed over channels and components (as
+    nequix computes it; its comments say a mean over channels); x <- weight * x / sqrt(n^2 + eps).
     """
 
     EPSILON = 1e-12
@@ -52,7 +52,7 @@ class RMSNorm(nn.Module):
         )
 
     def forward(self, x: list[Tensor]) -> list[Tensor]:
-        squares = torch.stack([block.square().mean(dim=(1, 2)) for block in x])
+        squares = torch.stack([b.square().sum(dim=(1, 2)) / b.shape[1] ** 2 for b in x])
         inverse = (squares.mean(dim=0) + self.EPSILON) ** -0.5
         return [
             block * self.weights[str(ir)] * inverse.view(-1, 1, 1)

@@ -74,7 +74,7 @@ class NequIP(nn.Module):
         """Energies, forces and stress; keeps no autograd graph."""
         graph = graph.to(self.device)
         vectors = edge_vectors(graph).detach()
-        leaf = vectors.to(self.dtype).requires_grad_(True)
+        leaf = vectors.to(self.dtype, copy=True).requires_grad_(True)
         with torch.enable_grad():
             energies = self(graph, leaf)
             (gradient,) = torch.autograd.grad(energies.sum(), leaf)
@@ -88,7 +88,8 @@ class NequIP(nn.Module):
         src, dst = graph.edge_src, graph.edge_dst
         lengths = torch.linalg.vector_norm(vectors, dim=1)
         basis = self.basis(lengths, species[dst], species[src])
-        harmonics = spherical_harmonics(vectors / lengths.unsqueeze(1), self.spec.l_max)
+        directions = vectors / lengths.unsqueeze(1) if self.spec.normalize_harmonics else vectors
+        harmonics = spherical_harmonics(directions, self.spec.l_max)
 
         attributes = self.embedding
         if self.spec.attributes == "one-hot":

@@ -72,6 +72,7 @@ class ModelSpec:
     envelope_parameter  p of the polynomial, or where XPLOR starts in Å
     pair_cutoffs        whether a table of shorter cutoffs per (receiver, sender) species exists
     embedding_channels  width of the initial features
+    normalize_harmonics  Y of the edge's direction; False: r^l Y_l (early SevenNet models)
     attributes          what species self-connections mix with: 'embedding' or 'one-hot'
     tanh_scale          activation constant of 0o scalars; silu_scale of 0e scalars and gates
     zbl                 nuclear repulsion added (Ziegler, Biersack, Littmark)
@@ -86,6 +87,7 @@ class ModelSpec:
     readout: MLPSpec
     l_max: int = 2
     edge_parity: EdgeParity = "natural"
+    normalize_harmonics: bool = True
     n_bessel: int = 8
     bessel_trainable: bool = False
     envelope: Literal["polynomial", "xplor"] = "polynomial"
