@@ -1,0 +1,44 @@
+"""`fastequi run --check`: one force call, and what a run would cost and write."""
+
+from time import perf_counter
+
+from fastequi.md.observers import thermodynamics
+from fastequi.md.trajectory.directory import (
+    CHECKPOINTS,
+    FINAL,
+    LOG,
+    RESOLVED_CONFIG,
+    SUMMARY,
+    TRAJECTORIES,
+)
+from fastequi.run import Setup, ns_per_day, peak_memory_MB
+
+
+def print_check(setup: Setup) -> None:
+    """Energy, largest force, pressure, memory, speed and the files, without writing any."""
+    simulation, output = setup.simulation, setup.config.output
+    simulation.compute_forces_()
+    row = thermodynamics(simulation)
+    largest = simulation.state.forces.norm(dim=1).max()
+    seconds = _seconds_per_step(setup)
+    speed = ns_per_day(1 / seconds, setup.config.dynamics.timestep_fs)
+    print(f"\nenergy {row['potential_energy_eV']:.6f} eV, largest force {largest:.4f} eV/Å")
+    print(f"temperature {row['temperature_K']:.1f} K, pressure {row['pressure_GPa']:.3f} GPa")
+    print(
+        f"estimate: {speed:.3g} ns/day, {seconds * setup.steps_left:.3g} s for "
+        f"{setup.steps_left} steps, memory {peak_memory_MB(setup.potential.device):.0f} MB"
+    )
+    files = [RESOLVED_CONFIG, LOG, TRAJECTORIES[output.trajectory_format], FINAL,
+             f"{CHECKPOINTS}/", SUMMARY]  # fmt: skip
+    print(f"would write to {output.directory}: {', '.join(files)}")
+    print("all is well; nothing was written")
+
+
+def _seconds_per_step(setup: Setup) -> float:
+    """Time of one step: the better of two, the first may have to warm up."""
+    times = []
+    for _ in range(2):
+        started = perf_counter()
+        setup.simulation.run(1)
+        times.append(perf_counter() - started)
+    return min(times)

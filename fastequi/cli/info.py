@@ -1,0 +1,69 @@
+"""`fastequi info`: the machine and the installation, or what a model is."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+import fastequi
+from fastequi._version import __version__
+from fastequi.kernels.dispatch import IMPLEMENTATIONS, choose_kernels
+
+_PACKAGES = ("torch", "triton", "numpy", "ase", "vesin", "e3nn", "h5py", "safetensors", "numba")
+
+
+def info(model: str | None = None, /) -> int:
+    """Show this machine and installation, or what a model is.
+
+    Parameters
+    ----------
+    model
+        a bundled name or the path of a model
+    """
+    facts = machine() if model is None else fastequi.load_model(model).summary()
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name:<{width}}  {value}")
+    return 0
+
+
+def machine() -> dict[str, str]:
+    """What a bug report needs to say."""
+    return {
+        "fastequi": __version__,
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        "processor": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "accelerator": _accelerator(),
+        "kernels": _kernels(),
+        "packages": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if "model name" in line]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _accelerator() -> str:
+    if not torch.cuda.is_available():
+        return "none that torch can use"
+    return ", ".join(
+        f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())
+    )
+
+
+def _kernels() -> str:
+    name, reason = choose_kernels("auto")
+    return f"{', '.join(IMPLEMENTATIONS)}; auto takes {name} ({reason})"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

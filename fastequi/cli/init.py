@@ -1,0 +1,63 @@
+"""`fastequi init`: writes a commented md.toml and its structure to start from."""
+
+import tomllib
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from fastequi.errors import InputError
+
+DEFAULT_EXAMPLE = "silicon"
+
+
+def init(example: str = DEFAULT_EXAMPLE, directory: Path | None = None, /) -> int:
+    """Write a commented md.toml and its structure into a folder; nothing is overwritten.
+
+    Parameters
+    ----------
+    example
+        which one; silicon if none is named
+    directory
+        where to; a new folder named like the example if not given
+    """
+    source = _examples().get(example)
+    if source is None:
+        raise InputError(f"no example {example!r}; there are:\n{_overview()}")
+    folder = directory or Path(example)
+    written = copy_example(source, folder)
+    print(f"wrote {', '.join(str(path) for path in written)}")
+    toml = folder / next(path.name for path in written if path.suffix == ".toml")
+    print(f"next: fastequi run {toml}\n\nexamples (fastequi init NAME):\n{_overview()}")
+    return 0
+
+
+def copy_example(source: Traversable, folder: Path) -> list[Path]:
+    """Copy an example's files; InputError, and nothing copied, if one of them is there already."""
+    contents = {folder / item.name: item.read_bytes() for item in source.iterdir()}
+    there = [str(path) for path in contents if path.exists()]
+    if there:
+        raise InputError(f"{', '.join(sorted(there))} exists; nothing was written")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, content in contents.items():
+            path.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}") from error
+    return sorted(contents)
+
+
+def _examples() -> dict[str, Traversable]:
+    folders = [item for item in (files("fastequi") / "examples").iterdir() if item.is_dir()]
+    return {item.name: item for item in sorted(folders, key=lambda item: item.name)
+            if (item / "md.toml").is_file()}  # fmt: skip
+
+
+def _overview() -> str:
+    return "\n".join(f"  {name:<10} {_title(item)}" for name, item in _examples().items())
+
+
+def _title(example: Traversable) -> str:
+    """The first comment of its md.toml."""
+    text = (example / "md.toml").read_text(encoding="utf-8")
+    tomllib.loads(text)
+    return text.splitlines()[0].lstrip("# ")

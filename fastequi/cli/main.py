@@ -1,0 +1,91 @@
+"""`fastequi`: finds the command, and turns errors into one message and an exit code.
+
+Exit codes: 0 done, 2 the input is wrong, 3 the physics failed, 75 stopped after a checkpoint,
+1 an error of fastequi itself.
+"""
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from fastequi._version import __version__
+from fastequi.errors import FastEquiError, InputError
+
+#: Command, where it lives (imported when it is used), what the overview says of it.
+COMMANDS = (
+    ("run", "fastequi.cli.run:run", "Run molecular dynamics as an md.toml says."),
+    ("init", "fastequi.cli.init:init", "Write a commented example to start from."),
+    ("info", "fastequi.cli.info:info", "Show this machine and installation, or what a model is."),
+    ("convert", "fastequi.cli.convert:convert", "Turn another program's model into a model file."),
+)
+
+DEBUG_VARIABLE = "FASTEQUI_DEBUG"
+
+
+def make_app() -> App:
+    """The command line with all its commands; none of them is imported yet."""
+    app = App(
+        name="fastequi",
+        help="Fast molecular dynamics with NequIP-type (E(3)-equivariant) potentials.",
+        version=__version__,
+        default_parameter=Parameter(negative=()),
+        result_action="return_value",
+    )
+    for name, place, summary in COMMANDS:
+        app.command(place, name=name, help=summary)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `fastequi`; leaves by `sys.exit`."""
+    sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; errors are printed to stderr."""
+    warnings.showwarning = _show_warning
+    try:
+        result = make_app()(list(arguments), exit_on_error=False)
+        return result if isinstance(result, int) else 0
+    except CycloptsError:  # already printed
+        return InputError.exit_code
+    except FastEquiError as error:
+        print(f"fastequi: {error}", file=sys.stderr)
+        if os.environ.get(DEBUG_VARIABLE):
+            traceback.print_exc()
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("fastequi: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `fastequi ... | head`: nobody listens any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        _print_bug(error)
+        return 1
+
+
+def _print_bug(error: Exception) -> None:
+    print(f"fastequi: unexpected {type(error).__name__}: {error}", file=sys.stderr)
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exc()
+    else:
+        print(
+            f"this is a bug in fastequi {__version__}, not in your input. Please report it with "
+            f"the output of\n  {DEBUG_VARIABLE}=1 fastequi {' '.join(sys.argv[1:])}\n"
+            "  fastequi info",
+            file=sys.stderr,
+        )
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

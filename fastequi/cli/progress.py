@@ -1,0 +1,122 @@
+"""The progress of a run: a bar with ETA, ns/day and temperature in a terminal, else plain lines.
+
+A thread looks at the step counter a few times per second, so the steps are not slowed down and a
+bar moves even if the log has a row per hour.
+"""
+
+import sys
+import threading
+from time import perf_counter
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bar,
+)
+
+from fastequi.md.observers import thermodynamics
+from fastequi.md.simulation import Simulation
+from fastequi.run import Setup, ns_per_day
+
+_POLL_S = 0.2
+_LINE_S = 10.0
+
+
+class Progress:
+    """Shows how far a run is while the `with` block lasts. Joins the simulation's observers."""
+
+    def __init__(self, setup: Setup, out: TextIO | None = None) -> None:
+        """`out` is stdout if not given."""
+        self.every = setup.config.output.log_every
+        self._simulation = setup.simulation
+        self._timestep_fs = setup.config.dynamics.timestep_fs
+        self._first = setup.simulation.state.step
+        self._total = setup.config.dynamics.steps
+        self._out = out or sys.stdout
+        self._temperature_K = float("nan")
+        self._done = threading.Event()
+        show = self._show_bar if self._out.isatty() else self._print_lines
+        self._thread = threading.Thread(target=show, name="fastequi-progress", daemon=True)
+        self._simulation.observers.append(self)
+
+    def __call__(self, simulation: Simulation) -> None:
+        """Note the temperature whenever the log does."""
+        self._temperature_K = thermodynamics(simulation)["temperature_K"]
+
+    def __enter__(self) -> "Progress":
+        self._started_s = perf_counter()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    @property
+    def _step(self) -> int:
+        return self._simulation.state.step
+
+    @property
+    def _steps_per_s(self) -> float:
+        return (self._step - self._first) / (perf_counter() - self._started_s)
+
+    def _speed(self) -> str:
+        return f"{ns_per_day(self._steps_per_s, self._timestep_fs):.3g} ns/day"
+
+    def _temperature(self) -> str:
+        known = self._temperature_K == self._temperature_K
+        return f"{self._temperature_K:.0f} K" if known else ""
+
+    def _show_bar(self) -> None:
+        columns = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TextColumn("{task.fields[temperature]}"),
+        )
+        with Bar(*columns, console=Console(file=self._out)) as bar:
+            task = bar.add_task("", total=self._total, completed=self._first, speed="",
+                                temperature="")  # fmt: skip
+            waiting = True
+            while waiting:
+                waiting = not self._done.wait(_POLL_S)
+                bar.update(task, completed=self._step, speed=self._speed(),
+                           temperature=self._temperature())  # fmt: skip
+
+    def _print_lines(self) -> None:
+        """A line early on, to know how long it takes, then every 10 % or 10 s (later, 2 %)."""
+        printed_step, printed_s, first_line_s = self._first, self._started_s, 2.0
+        tenth = max(1, (self._total - self._first) // 10)
+        while not self._done.wait(_POLL_S):
+            now, step = perf_counter(), self._step
+            pause_s = max(_LINE_S, 0.02 * (now - self._started_s))
+            early = printed_step == self._first and now - self._started_s > first_line_s
+            due = step - printed_step >= tenth or now - printed_s > pause_s or early
+            if due and step > printed_step:
+                self._print_line(step)
+                printed_step, printed_s = step, now
+
+    def _print_line(self, step: int) -> None:
+        left_s = (self._total - step) / self._steps_per_s
+        parts = [f"step {step} of {self._total}", self._temperature(), self._speed(),
+                 f"{_duration(left_s)} left"]  # fmt: skip
+        print("  ".join(part for part in parts if part), file=self._out, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,123 @@
+"""What `fastequi run` prints before and after: the plan, where the time went, the result."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastequi._version import __version__
+from fastequi.md.trajectory.directory import LOG, own_files
+from fastequi.run import Setup
+
+
+def print_setup(setup: Setup, resume: bool) -> None:
+    """Say what is about to be computed, with what."""
+    print(f"fastequi {__version__}")
+    for name, text in describe(setup, resume).items():
+        print(f"  {name:<10} {text}")
+
+
+def describe(setup: Setup, resume: bool) -> dict[str, str]:
+    """The plan of a run, one line per topic."""
+    dynamics, output = setup.config.dynamics, setup.config.output
+    potential = setup.potential
+    step = setup.simulation.state.step
+    total_ps = dynamics.steps * dynamics.timestep_fs * 1e-3
+    friction = f", friction {dynamics.friction_per_ps:g} /ps" if dynamics.ensemble != "nve" else ""
+    return {
+        "atoms": f"{len(setup.atoms)} ({setup.atoms.get_chemical_formula()})",
+        "cell": _cell(setup),
+        "model": f"{potential.name}, {potential.dtype_name}, cutoff {potential.cutoff:g} Å",
+        "kernels": f"{potential.kernels} ({potential.kernels_reason})",
+        "device": _device(potential.device),
+        "ensemble": f"{dynamics.ensemble}, {dynamics.temperature_K:g} K{friction}, "
+        f"timestep {dynamics.timestep_fs:g} fs",
+        "velocities": _velocities(setup),
+        "steps": f"{step} to {dynamics.steps} ({total_ps:g} ps){_start(setup, resume)}",
+        "output": f"{output.directory}: log every {output.log_every}, {output.trajectory_format} "
+        f"every {output.trajectory_every}, checkpoint every {output.checkpoint_every} steps",
+    }
+
+
+def print_result(setup: Setup, summary: dict[str, Any]) -> None:
+    """Where the time went, how fast it was, whether the physics held, which files there are."""
+    print(f"\n{'phase':<12}{'seconds':>10}{'share':>9}")
+    for name, seconds, share in time_table(summary):
+        print(f"{name:<12}{seconds:>10.3f}{share:>8.1f}%")
+    print(
+        f"\n{summary['steps_per_s']:.4g} steps/s, {summary['atom_steps_per_s']:.4g} atom-steps/s, "
+        f"{summary['ns_per_day']:.4g} ns/day, peak memory {summary['peak_memory_MB']:.0f} MB"
+    )
+    print(physics(setup.directory / LOG, setup.config.dynamics.ensemble, len(setup.atoms)))
+    print(f"written to {setup.directory}:")
+    for path in own_files(setup.directory):
+        print(f"  {path.relative_to(setup.directory)} ({_size(path)})")
+
+
+def time_table(summary: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """Rows of phase, seconds and share in per cent; `other` completes them to the wall time."""
+    phases, wall = dict(summary["phases_s"]), summary["wall_s"]
+    phases["other"] = max(0.0, wall - sum(phases.values()))
+    total = sum(phases.values())
+    rows = [(name, s, 100 * s / total if total else 0.0) for name, s in phases.items()]
+    return [*rows, ("total", total, sum(share for _, _, share in rows))]
+
+
+def physics(log: Path, ensemble: str, atoms: int) -> str:
+    """Energy drift (nve) or mean temperature and its spread, from the rows of a log."""
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    time_ps = np.array([float(row["time_ps"]) for row in rows])
+    if len(rows) < 3 or time_ps[-1] == time_ps[0]:
+        return f"{len(rows)} rows in the log: too few for statistics"
+    if ensemble == "nve":
+        conserved = np.array([float(row["conserved_eV"]) for row in rows]) / atoms * 1e3
+        drift = np.polyfit(time_ps, conserved - conserved[0], 1)[0]
+        return f"energy drift {drift:.3g} meV/atom/ps over {time_ps[-1] - time_ps[0]:.4g} ps"
+    late = np.array([float(row["temperature_K"]) for row in rows])[len(rows) // 2 :]
+    return (
+        f"temperature {late.mean():.1f} K, spread {late.std():.1f} K "
+        f"(last half, {len(late)} rows of the log)"
+    )
+
+
+def _cell(setup: Setup) -> str:
+    atoms = setup.atoms
+    axes = "".join(axis for axis, periodic in zip("abc", atoms.pbc, strict=True) if periodic)
+    if not axes:
+        return "none (not periodic)"
+    a, b, c, alpha, beta, gamma = atoms.cell.cellpar()
+    periodic = "" if len(axes) == 3 else f", periodic along {axes}"
+    return f"{a:.4g} x {b:.4g} x {c:.4g} Å, {alpha:.4g} {beta:.4g} {gamma:.4g}°{periodic}"
+
+
+def _device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.get_num_threads()} threads)"
+
+
+def _velocities(setup: Setup) -> str:
+    if setup.checkpoint:
+        return "of the checkpoint"
+    if setup.had_velocities:
+        return "of the structure"
+    dynamics = setup.config.dynamics
+    return f"Maxwell-Boltzmann at {dynamics.temperature_K:g} K, seed {dynamics.seed}"
+
+
+def _start(setup: Setup, resume: bool) -> str:
+    if setup.checkpoint:
+        return ", going on from a checkpoint"
+    return ", no checkpoint to go on from: from the beginning" if resume else ""
+
+
+def _size(path: Path) -> str:
+    size = float(path.stat().st_size)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"

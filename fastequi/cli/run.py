@@ -1,0 +1,64 @@
+"""`fastequi run`: molecular dynamics from an md.toml."""
+
+from pathlib import Path
+
+from fastequi.cli.check import print_check
+from fastequi.cli.progress import Progress
+from fastequi.cli.report import print_result, print_setup
+from fastequi.errors import InputError, Stopped
+from fastequi.importers import pretrained_names
+from fastequi.md.config import load_config
+from fastequi.run import execute, set_up
+
+
+def run(
+    config: Path,
+    /,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str | None = None,
+    check: bool = False,
+) -> int:
+    """Run molecular dynamics as an md.toml says.
+
+    Ctrl-C or SIGTERM finishes the step, writes a checkpoint and exits with 75; --resume goes on.
+
+    Parameters
+    ----------
+    config
+        the md.toml; `fastequi init` writes one
+    resume
+        go on from the newest checkpoint, up to the total of dynamics.steps
+    overwrite
+        start anew, removing what an earlier run wrote to the output directory
+    device
+        auto, cpu, cuda or cuda:N, instead of dynamics.device
+    check
+        read everything, compute the forces once, say what a run would cost, write nothing
+    """
+    if resume and overwrite:
+        raise InputError("--resume goes on with a run, --overwrite removes it: choose one")
+    existing = "allow" if resume or overwrite else "refuse"
+    settings = load_config(config, existing, pretrained_names(), device)
+    try:
+        setup = set_up(settings, resume)
+    except InputError as error:
+        raise InputError(f"{config}: {error}") from error
+    print_setup(setup, resume)
+    if check:
+        print_check(setup)
+        return 0
+    if setup.is_finished:
+        print(
+            f"nothing to do: {setup.directory} has reached step {setup.simulation.state.step}, "
+            "the total of dynamics.steps; raise it to go on"
+        )
+        return 0
+    try:
+        with Progress(setup):
+            summary = execute(setup)
+    except Stopped as stopped:
+        raise Stopped(f"{stopped}; to go on: fastequi run {config} --resume") from None
+    print_result(setup, summary)
+    return 0

@@ -1,0 +1,264 @@
+"""From an md.toml to a finished run: the one place where names in a TOML become objects."""
+
+import hashlib
+import inspect
+import json
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from ase import Atoms
+
+import fastequi
+from fastequi.errors import InputError, PhysicsError, Stopped
+from fastequi.md.checks import check_atoms
+from fastequi.md.config import Config, to_toml
+from fastequi.md.integrators import INTEGRATORS
+from fastequi.md.simulation import Simulation
+from fastequi.md.state import State, state_from_atoms
+from fastequi.md.structure import read_structure
+from fastequi.md.trajectory.checkpoint import (
+    Checkpoint,
+    check_fingerprint,
+    latest_checkpoint,
+    set_aside_later,
+)
+from fastequi.md.trajectory.directory import (
+    CHECKPOINTS,
+    FINAL,
+    LAST_GOOD,
+    RESOLVED_CONFIG,
+    SUMMARY,
+    check_is_run,
+    empty_run_directory,
+    only_writer,
+)
+from fastequi.md.trajectory.outputs import Outputs
+from fastequi.md.velocities import maxwell_boltzmann_
+from fastequi.potential import Potential
+
+
+class LoadedModel(Potential, Protocol):
+    """A potential that knows where it came from, as `fastequi.load_model` returns it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def dtype_name(self) -> str: ...
+    @property
+    def kernels(self) -> str: ...
+    @property
+    def kernels_reason(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A run that is ready to start.
+
+    had_velocities   the structure came with velocities, and they are used
+    checkpoint       what it goes on from; None at the beginning
+    """
+
+    config: Config
+    potential: LoadedModel
+    atoms: Atoms
+    simulation: Simulation
+    fingerprint: dict[str, Any]
+    had_velocities: bool
+    checkpoint: Checkpoint | None
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.config.output.directory)
+
+    @property
+    def steps_left(self) -> int:
+        return max(0, self.config.dynamics.steps - self.simulation.state.step)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is nothing left to do, in a directory that has all its files."""
+        files = [self.directory / name for name in (FINAL, SUMMARY)]
+        return self.checkpoint is not None and not self.steps_left and all(map(Path.exists, files))
+
+
+def set_up(config: Config, resume: bool = False) -> Setup:
+    """Read the structure, load the model, and make the simulation, from a checkpoint if asked.
+
+    Writes nothing. Raises InputError for atoms that the model cannot take, and for a checkpoint of
+    another run.
+    """
+    system = config.system
+    with _naming("system.structure"):
+        atoms = read_structure(system.structure, system.index, system.supercell)
+    with _naming(f"model.name = {config.model.name!r}"):
+        potential = load_potential(config)
+    with _naming(f"system.structure: {system.structure}"):
+        check_atoms(atoms, potential)
+    had_velocities = bool(atoms.has("momenta"))
+    fingerprint = fingerprint_of(config, atoms, potential)
+    checkpoint = None
+    if resume:
+        check_is_run(Path(config.output.directory))
+        checkpoint = latest_checkpoint(Path(config.output.directory) / CHECKPOINTS)
+    if checkpoint:
+        check_fingerprint(checkpoint.fingerprint, fingerprint)
+    state = checkpoint.state() if checkpoint else starting_state(config, atoms)
+    simulation = build_simulation(config, potential, state)
+    # A checkpoint brings its forces along; computing them twice could differ in the last bit.
+    simulation.forces_are_current = checkpoint is not None
+    simulation.observe_start = checkpoint is None
+    return Setup(config, potential, atoms, simulation, fingerprint, had_velocities, checkpoint)
+
+
+def load_potential(config: Config) -> LoadedModel:
+    """The model that [model] names, on the device that [dynamics] names."""
+    options = config.model.model_dump(exclude_none=True)
+    return fastequi.load_model(options.pop("name"), device=config.dynamics.device, **options)
+
+
+def starting_state(config: Config, atoms: Atoms) -> State:
+    """The state at step 0: velocities of the structure, or Maxwell-Boltzmann where it has none."""
+    state = state_from_atoms(atoms)
+    if not atoms.has("momenta"):
+        maxwell_boltzmann_(state, config.dynamics.temperature_K, config.dynamics.seed)
+    return state
+
+
+def build_simulation(config: Config, potential: Potential, state: State) -> Simulation:
+    """A simulation of `state` as the config says. The integrator takes its settings by name."""
+    kind = INTEGRATORS[config.dynamics.ensemble]
+    settings = {name: getattr(config.dynamics, name) for name in inspect.signature(kind).parameters}
+    return Simulation(state, potential, kind(**settings), skin_A=config.neighbors.skin_A)
+
+
+def fingerprint_of(config: Config, atoms: Atoms, potential: LoadedModel) -> dict[str, Any]:
+    """What makes a run this run and no other: a continuation must have the same."""
+    digest = hashlib.sha256()
+    for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, atoms.get_masses(),
+                  atoms.get_momenta()):  # fmt: skip
+        digest.update(array.tobytes())
+    return {
+        "model.sha256": potential.sha256,
+        "model.dtype": potential.dtype_name,
+        "model.modality": config.model.modality,
+        "system.atoms": digest.hexdigest(),
+        "output.trajectory_format": config.output.trajectory_format,
+        **{
+            f"dynamics.{name}": value
+            for name, value in config.dynamics.model_dump(exclude={"steps", "device"}).items()
+        },
+    }
+
+
+def execute(setup: Setup) -> dict[str, Any]:
+    """Run to the end and write every file of the output directory; returns the summary.
+
+    Whatever an earlier run left in the directory is removed first, unless this one goes on with
+    it. Raises Stopped (after a checkpoint) on SIGTERM or SIGINT, PhysicsError (after writing the
+    last good frame), InputError when a file cannot be written.
+    """
+    simulation = setup.simulation
+    with only_writer(setup.directory):
+        if setup.checkpoint is None:
+            empty_run_directory(setup.directory)
+        else:
+            set_aside_later(setup.directory / CHECKPOINTS, setup.checkpoint.step)
+        (setup.directory / RESOLVED_CONFIG).write_text(to_toml(setup.config))
+        outputs = Outputs(
+            setup.directory,
+            fingerprint=setup.fingerprint,
+            resumed=setup.checkpoint,
+            **setup.config.output.model_dump(exclude={"directory"}),
+        )
+        try:
+            simulation.observers += outputs.observers
+            with _stopping_on_signals(simulation):
+                simulation.run(setup.steps_left)
+            outputs.checkpoint(simulation)
+        except PhysicsError as error:
+            path = outputs.write_frame(simulation, LAST_GOOD)
+            raise PhysicsError(f"{error}\nlast good frame: {path}") from error
+        finally:
+            outputs.close()
+        if simulation.state.step < setup.config.dynamics.steps:
+            raise Stopped(f"stopped at step {simulation.state.step} after writing a checkpoint")
+        outputs.write_frame(simulation, FINAL)
+        summary = summarize(setup, outputs.elapsed_s(simulation))
+        (setup.directory / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def summarize(setup: Setup, elapsed_s: dict[str, float]) -> dict[str, Any]:
+    """The contents of summary.json; `elapsed_s` is over all sessions, as `steps` is."""
+    state, wall_s = setup.simulation.state, elapsed_s["wall"]
+    atoms, steps = len(setup.atoms), state.step
+    steps_per_s = steps / wall_s if wall_s > 0 else 0.0
+    return {
+        "atoms": atoms,
+        "steps": steps,
+        "wall_s": wall_s,
+        "steps_per_s": steps_per_s,
+        "atom_steps_per_s": atoms * steps_per_s,
+        "ns_per_day": ns_per_day(steps_per_s, setup.config.dynamics.timestep_fs),
+        "device": str(setup.potential.device),
+        "kernels": setup.potential.kernels,
+        "dtype": setup.potential.dtype_name,
+        "model": setup.potential.name,
+        "model_sha256": setup.potential.sha256,
+        "peak_memory_MB": peak_memory_MB(setup.potential.device),
+        "phases_s": {name: s for name, s in elapsed_s.items() if name != "wall"},
+    }
+
+
+def ns_per_day(steps_per_s: float, timestep_fs: float) -> float:
+    """Simulated nanoseconds per day of wall time."""
+    return steps_per_s * timestep_fs * 1e-6 * 86400
+
+
+def peak_memory_MB(device: torch.device) -> float:
+    """The most memory that was in use: of the accelerator, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # bytes there, KiB here
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Say in an InputError which key of the TOML it is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+@contextmanager
+def _stopping_on_signals(simulation: Simulation) -> Iterator[None]:
+    """Have SIGTERM and SIGINT end the run after the current step; a second one ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python delivers signals to the main thread only
+        return
+    before: dict[signal.Signals, Any] = {}
+
+    def stop(number: int, frame: Any) -> None:
+        simulation.request_stop()
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        before[name] = signal.signal(name, stop)
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
