@@ -92,12 +92,25 @@ class SafeUnpickler(pickle.Unpickler):
             return _STAND_INS[module, name]
         if module == "torch" and name in _STORAGE_DTYPES:
             return _STORAGE_DTYPES[name]
+        if module in ("builtins", "__builtin__") and name == "getattr":
+            return self._attribute
         root = module.split(".")[0]
         if root in _RECORDED or module.startswith("<torch_package"):
             return type(name, (Record,), {"module": module, "qualname": name})
         raise InputError(
             f"{self._source}: refused, the file asks for {module}.{name}, which no model needs; "
             "it may be harmful. Nothing in it was run."
+        )
+
+    def _attribute(self, owner: Any, name: str) -> type[Record]:
+        """`getattr` as packages use it, to name a function of a class: a record's record."""
+        if not (isinstance(owner, type) and issubclass(owner, Record)):
+            raise InputError(
+                f"{self._source}: refused, the file asks for the attribute {name!r} of something "
+                "that is not a class of a model; it may be harmful. Nothing in it was run."
+            )
+        return type(
+            name, (Record,), {"module": owner.module, "qualname": f"{owner.qualname}.{name}"}
         )
 
     def persistent_load(self, pid: Any) -> Any:
