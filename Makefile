@@ -1,0 +1,26 @@
+# Two commands for a fresh clone; each makes the virtual environment it needs.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test clean
+
+demo: $(VENV)/installed  ## real MD of a silicon crystal with sevennet-0
+	$(BIN)/fastequi init silicon demo-run --overwrite
+	$(BIN)/fastequi run demo-run/md.toml --overwrite
+
+test: $(VENV)/installed-dev  ## everything that CI runs
+	PATH="$(CURDIR)/$(BIN):$$PATH" .ci/check
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps sevenn  # its weight files only
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo-run .pytest_cache .ruff_cache
