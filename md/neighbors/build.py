@@ -1,8 +1,8 @@
 """Build the neighbour list of one system with vesin, in an order that depends on nothing else.
 
 vesin (https://luthaf.fr/vesin) finds the pairs; this module sorts them by (receiver, sender,
-shift), so that two lists that hold the same edges are the same arrays, and prepares what vesin
-is not made for: see `_close_gaps`. The edge convention is that of `fastequi.graph`.
+shift), so that two lists that hold the same edges are the same arrays, and puts systems that are
+not periodic into a box: see `_boxed`. The edge convention is that of `fastequi.graph`.
 """
 
 import math
@@ -32,37 +32,41 @@ def build_edges(
     if not np.isfinite(positions).all():
         atoms = np.flatnonzero(~np.isfinite(positions).all(axis=1))[:5]
         raise PhysicsError(f"no neighbour list: positions are not finite (atoms {atoms.tolist()})")
-    lattice = np.where(pbc[:, None], cell, 0.0)
-    positions = _close_gaps(positions, lattice, pbc, radius)
+    compact, box = _boxed(positions, np.where(pbc[:, None], cell, 0.0), pbc, radius)
     finder = vesin.NeighborList(cutoff=radius, full_list=True)
-    pairs, shifts = finder.compute(positions, lattice, pbc, "PS")
+    pairs, shifts = finder.compute(compact, box, True, "PS")
     return _sorted(np.concatenate([pairs.T, shifts.T], dtype=np.int64, casting="unsafe"))
 
 
-def _close_gaps(
+def _boxed(
     positions: NDArray[np.float64],
     lattice: NDArray[np.float64],
     pbc: NDArray[np.bool_],
     radius: float,
-) -> NDArray[np.float64]:
-    """Shrink empty stretches wider than `radius` along the non-periodic directions to `radius`.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same neighbours in a box that is periodic in every direction, and has no wide gaps.
 
-    No pair within reach changes: its atoms are on the same side of every such stretch. vesin 0.6.2
-    bins the whole extent, which for a molecule that evaporated from a slab takes minutes, and for
-    one that is 10⁶ Å away ends the process by a signal.
+    Directions without periodicity get a lattice vector normal to all others, longer by a little
+    more than `radius` than the system is high there: no image comes within reach. Before that,
+    empty stretches wider than `radius` shrink to it; pairs within reach lie on one side of them.
+
+    vesin 0.6.2 needs this: for few atoms in a large vacuum, periodic in one or two directions, it
+    takes seconds to minutes, and an atom 10⁶ Å away ends the process by a signal.
     """
-    if pbc.all() or np.ptp(positions, axis=0).max() <= 100.0 * radius:
-        return positions
-    rank = int(pbc.sum())
-    free = np.linalg.svd(lattice)[2][rank:]  # orthonormal, normal to the lattice vectors
-    for direction in free:
+    if pbc.all():
+        return positions, lattice
+    apart = 1.01 * radius
+    box = lattice.copy()
+    free = np.linalg.svd(lattice)[2][int(pbc.sum()) :]  # orthonormal, normal to the lattice
+    for axis, direction in zip(np.flatnonzero(~pbc), free, strict=True):
         height = positions @ direction
         order = np.argsort(height, kind="stable")
-        excess = np.maximum(np.diff(height[order]) - 1.01 * radius, 0.0)
+        gaps = np.diff(height[order])
         drop = np.empty_like(height)
-        drop[order] = np.concatenate([[0.0], np.cumsum(excess)])
+        drop[order] = np.concatenate([[0.0], np.cumsum(np.maximum(gaps - apart, 0.0))])
         positions = positions - drop[:, None] * direction
-    return positions
+        box[axis] = (np.minimum(gaps, apart).sum() + apart) * direction
+    return positions, box
 
 
 def _sorted(edges: NDArray[np.int64]) -> NDArray[np.int64]:
