@@ -29,13 +29,13 @@ def convolution(
     """
     n_atoms = x[0].shape[0]
     gathered = [block[edge_src] for block in x]
+    y = harmonics.split([2 * degree + 1 for degree in range(instructions.l_max + 1)], dim=1)
+    w = weights.split([path.channels for path in instructions.paths], dim=1)
     messages: list[list[Tensor]] = [[] for _ in instructions.irreps_out]
-    for path in instructions.paths:
+    for path, w_path in zip(instructions.paths, w, strict=True):
         c = torch.tensor(path.coefficients, dtype=harmonics.dtype, device=harmonics.device)
-        y = harmonics[:, path.l2**2 : (path.l2 + 1) ** 2]
-        w = weights[:, path.weight_offset : path.weight_offset + path.channels]
-        m = torch.einsum("eb,abk->eka", y, c)  # shared by all channels
-        messages[path.output].append((m @ gathered[path.input]) * w.unsqueeze(1))
+        m = torch.einsum("eb,abk->eka", y[path.l2], c)  # shared by all channels
+        messages[path.output].append((m @ gathered[path.input]) * w_path.unsqueeze(1))
     return [_sum_over_edges(torch.cat(parts, dim=2), edge_dst, n_atoms) for parts in messages]
 
 
