@@ -19,15 +19,16 @@ def convolution(
     edge_src: Tensor,
     edge_dst: Tensor,
     instructions: Instructions,
+    n_receivers: int | None = None,
 ) -> list[Tensor]:
     """Messages summed over the neighbours of each atom.
 
-    x          per input irrep [atoms, 2*l1+1, channels]
+    x          per input irrep [senders, 2*l1+1, channels]; n_receivers is the same unless given
     harmonics  Y [edges, (l_max+1)^2]
     weights    W [edges, n_weights]
     returns    per output irrep [atoms, 2*l3+1, channels of all its paths]
     """
-    n_atoms = x[0].shape[0]
+    n_atoms = x[0].shape[0] if n_receivers is None else n_receivers
     gathered = [block[edge_src] for block in x]
     y = harmonics.split([2 * degree + 1 for degree in range(instructions.l_max + 1)], dim=1)
     w = weights.split([path.channels for path in instructions.paths], dim=1)

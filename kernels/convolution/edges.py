@@ -1,0 +1,41 @@
+"""Edges of a graph as the kernels read them: senders grouped by receiver (CSR)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Directed edges, sorted by receiver.
+
+    sender     [edges] int64, a row of x: the sending atom, or its species where x depends on
+               the species alone (the first layer; nothing is gathered per atom then)
+    receiver   [edges] int64, sorted
+    row_start  [atoms + 1] int64; the edges that atom i receives are row_start[i]:row_start[i+1]
+    stretch    [edges], r_max / r_c of the edge's pair of species where cutoffs differ, else None:
+               the radial table is read at r * stretch
+    """
+
+    sender: Tensor
+    receiver: Tensor
+    row_start: Tensor
+    stretch: Tensor | None = None
+
+    @property
+    def n_edges(self) -> int:
+        return self.sender.shape[0]
+
+    @property
+    def n_receivers(self) -> int:
+        return self.row_start.shape[0] - 1
+
+
+def make_edges(
+    sender: Tensor, receiver: Tensor, n_atoms: int, stretch: Tensor | None = None
+) -> Edges:
+    """From edges sorted by receiver."""
+    counts = torch.bincount(receiver, minlength=n_atoms)
+    row_start = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+    return Edges(sender, receiver, row_start, stretch)
