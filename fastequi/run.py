@@ -168,7 +168,7 @@ def execute(setup: Setup) -> dict[str, Any]:
     last good frame), InputError when a file cannot be written.
     """
     simulation = setup.simulation
-    with only_writer(setup.directory):
+    with only_writer(setup.directory), _naming_files(setup.directory):
         if setup.checkpoint is None:
             empty_run_directory(setup.directory)
         else:
@@ -182,7 +182,7 @@ def execute(setup: Setup) -> dict[str, Any]:
         )
         try:
             simulation.observers += outputs.observers
-            with _stopping_on_signals(simulation):
+            with stopping_on_signals(simulation):
                 simulation.run(setup.steps_left)
             outputs.checkpoint(simulation)
         except PhysicsError as error:
@@ -243,7 +243,17 @@ def _naming(where: str) -> Iterator[None]:
 
 
 @contextmanager
-def _stopping_on_signals(simulation: Simulation) -> Iterator[None]:
+def _naming_files(directory: Path) -> Iterator[None]:
+    """A file that cannot be written is a matter of the user's disk, not a bug."""
+    try:
+        yield
+    except OSError as error:
+        path = error.filename or directory
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def stopping_on_signals(simulation: Simulation) -> Iterator[None]:
     """Have SIGTERM and SIGINT end the run after the current step; a second one ends it at once."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python delivers signals to the main thread only

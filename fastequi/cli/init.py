@@ -1,6 +1,6 @@
 """`fastequi init`: writes a commented md.toml and its structure to start from."""
 
-import tomllib
+import difflib
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -20,9 +20,11 @@ def init(example: str = DEFAULT_EXAMPLE, directory: Path | None = None, /) -> in
     directory
         where to; a new folder named like the example if not given
     """
-    source = _examples().get(example)
+    source = examples().get(example)
     if source is None:
-        raise InputError(f"no example {example!r}; there are:\n{_overview()}")
+        close = difflib.get_close_matches(example, examples(), n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise InputError(f"no example {example!r}{hint}; there are:\n{_overview()}")
     folder = directory or Path(example)
     written = copy_example(source, folder)
     print(f"wrote {', '.join(str(path) for path in written)}")
@@ -46,18 +48,18 @@ def copy_example(source: Traversable, folder: Path) -> list[Path]:
     return sorted(contents)
 
 
-def _examples() -> dict[str, Traversable]:
+def examples() -> dict[str, Traversable]:
+    """The shipped examples: folders with an md.toml, by name."""
     folders = [item for item in (files("fastequi") / "examples").iterdir() if item.is_dir()]
     return {item.name: item for item in sorted(folders, key=lambda item: item.name)
             if (item / "md.toml").is_file()}  # fmt: skip
 
 
 def _overview() -> str:
-    return "\n".join(f"  {name:<10} {_title(item)}" for name, item in _examples().items())
+    return "\n".join(f"  {name:<10} {_title(item)}" for name, item in examples().items())
 
 
 def _title(example: Traversable) -> str:
     """The first comment of its md.toml."""
     text = (example / "md.toml").read_text(encoding="utf-8")
-    tomllib.loads(text)
     return text.splitlines()[0].lstrip("# ")

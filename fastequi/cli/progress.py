@@ -4,6 +4,7 @@ A thread looks at the step counter a few times per second, so the steps are not 
 bar moves even if the log has a row per hour.
 """
 
+import math
 import sys
 import threading
 from time import perf_counter
@@ -11,15 +12,8 @@ from types import TracebackType
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import (
-    Progress as Bar,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from fastequi.md.observers import thermodynamics
 from fastequi.md.simulation import Simulation
@@ -27,6 +21,22 @@ from fastequi.run import Setup, ns_per_day
 
 _POLL_S = 0.2
 _LINE_S = 10.0
+
+
+class Speedometer:
+    """Steps per second since the first step was done: the start-up before it does not count."""
+
+    def __init__(self, first_step: int) -> None:
+        self._first_step = first_step
+        self._origin: tuple[int, float] | None = None
+        self.steps_per_s = float("nan")
+
+    def update(self, step: int, now_s: float) -> None:
+        """Look at the step counter at some time; NaN until two steps were seen."""
+        if self._origin is None:
+            self._origin = (step, now_s) if step > self._first_step else None
+        elif step > self._origin[0]:
+            self.steps_per_s = (step - self._origin[0]) / (now_s - self._origin[1])
 
 
 class Progress:
@@ -41,6 +51,7 @@ class Progress:
         self._total = setup.config.dynamics.steps
         self._out = out or sys.stdout
         self._temperature_K = float("nan")
+        self._speedometer = Speedometer(self._first)
         self._done = threading.Event()
         show = self._show_bar if self._out.isatty() else self._print_lines
         self._thread = threading.Thread(target=show, name="fastequi-progress", daemon=True)
@@ -51,7 +62,6 @@ class Progress:
         self._temperature_K = thermodynamics(simulation)["temperature_K"]
 
     def __enter__(self) -> "Progress":
-        self._started_s = perf_counter()
         self._thread.start()
         return self
 
@@ -68,16 +78,14 @@ class Progress:
     def _step(self) -> int:
         return self._simulation.state.step
 
-    @property
-    def _steps_per_s(self) -> float:
-        return (self._step - self._first) / (perf_counter() - self._started_s)
-
     def _speed(self) -> str:
-        return f"{ns_per_day(self._steps_per_s, self._timestep_fs):.3g} ns/day"
+        steps_per_s = self._speedometer.steps_per_s
+        if math.isnan(steps_per_s):
+            return "starting"
+        return f"{ns_per_day(steps_per_s, self._timestep_fs):.3g} ns/day"
 
     def _temperature(self) -> str:
-        known = self._temperature_K == self._temperature_K
-        return f"{self._temperature_K:.0f} K" if known else ""
+        return "" if math.isnan(self._temperature_K) else f"{self._temperature_K:.0f} K"
 
     def _show_bar(self) -> None:
         columns = (
@@ -93,30 +101,38 @@ class Progress:
             waiting = True
             while waiting:
                 waiting = not self._done.wait(_POLL_S)
+                self._speedometer.update(self._step, perf_counter())
                 bar.update(task, completed=self._step, speed=self._speed(),
                            temperature=self._temperature())  # fmt: skip
 
     def _print_lines(self) -> None:
         """A line early on, to know how long it takes, then every 10 % or 10 s (later, 2 %)."""
-        printed_step, printed_s, first_line_s = self._first, self._started_s, 2.0
+        started_s = printed_s = perf_counter()
+        printed_step = self._first
         tenth = max(1, (self._total - self._first) // 10)
         while not self._done.wait(_POLL_S):
-            now, step = perf_counter(), self._step
-            pause_s = max(_LINE_S, 0.02 * (now - self._started_s))
-            early = printed_step == self._first and now - self._started_s > first_line_s
-            due = step - printed_step >= tenth or now - printed_s > pause_s or early
-            if due and step > printed_step:
+            now_s, step = perf_counter(), self._step
+            self._speedometer.update(step, now_s)
+            if step == printed_step or math.isnan(self._speedometer.steps_per_s):
+                continue
+            pause_s = max(_LINE_S, 0.02 * (now_s - started_s))
+            if (
+                printed_step == self._first
+                or step - printed_step >= tenth
+                or (now_s - printed_s > pause_s)
+            ):
                 self._print_line(step)
-                printed_step, printed_s = step, now
+                printed_step, printed_s = step, now_s
 
     def _print_line(self, step: int) -> None:
-        left_s = (self._total - step) / self._steps_per_s
+        left_s = (self._total - step) / self._speedometer.steps_per_s
         parts = [f"step {step} of {self._total}", self._temperature(), self._speed(),
-                 f"{_duration(left_s)} left"]  # fmt: skip
+                 f"{duration(left_s)} left"]  # fmt: skip
         print("  ".join(part for part in parts if part), file=self._out, flush=True)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as people say it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastequi.errors import InputError
 
-Job = tuple[Path, Callable[[], None]]
+Job = tuple[Path, Callable[[], object]]
 
 
 class BackgroundWriter:
@@ -24,7 +24,7 @@ class BackgroundWriter:
         self._thread = threading.Thread(target=self._work, name="fastequi-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, path: Path, job: Callable[[], None]) -> None:
+    def submit(self, path: Path, job: Callable[[], object]) -> None:
         """Have `job` run after those before it; `path` is the file to name if it fails."""
         self._raise_failure()
         self._jobs.put((path, job))

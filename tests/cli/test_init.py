@@ -1,0 +1,66 @@
+"""`fastequi init`: the examples, and that each of them runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fastequi.cli.init import examples
+from fastequi.cli.main import run_command
+from fastequi.errors import InputError
+from fastequi.importers.sevennet import find_pretrained
+
+
+@pytest.mark.parametrize("name", examples())
+def test_every_example_runs(tmp_path, name, monkeypatch):
+    """A few steps with the model it names."""
+    try:
+        find_pretrained("sevennet-0")
+    except InputError as error:
+        pytest.skip(f"THE EXAMPLE {name} WAS NOT RUN: {error}")
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["init", name]) == 0
+    path = tmp_path / name / "md.toml"
+    text = path.read_text()
+    for line in text.splitlines():
+        if line.startswith("steps"):
+            text = text.replace(line, "steps = 2")
+        if line.startswith("supercell"):  # what a run costs is not the question here
+            text = text.replace(line, "supercell = [1, 1, 1]")
+    path.write_text(text)
+    assert run_command(["run", str(path), "--device", "cpu"]) == 0
+    summary = json.loads((tmp_path / name / f"{name}-run" / "summary.json").read_text())
+    assert summary["steps"] == 2
+    assert summary["model"] == "sevennet-0"
+
+
+def test_default_example_and_directory(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["init"]) == 0
+    out = capsys.readouterr().out
+    assert "next: fastequi run silicon/md.toml" in out
+    for name in examples():
+        assert name in out
+    assert run_command(["init", "nacl", "elsewhere/deep"]) == 0
+    assert Path("elsewhere/deep/nacl.extxyz").is_file()
+
+
+def test_never_overwrites(tmp_path, capsys):
+    mine = tmp_path / "md.toml"
+    mine.write_text("mine")
+    assert run_command(["init", "silicon", str(tmp_path)]) == 2
+    assert "nothing was written" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["md.toml"]
+    assert mine.read_text() == "mine"
+
+
+def test_unknown_example(capsys):
+    assert run_command(["init", "slicon"]) == 2
+    err = capsys.readouterr().err
+    assert "no example 'slicon' (did you mean silicon?)" in err
+    assert "nacl" in err
+
+
+def test_folder_that_cannot_be_made(capsys):
+    assert run_command(["init", "silicon", "/proc/silicon"]) == 2
+    assert "cannot be written" in capsys.readouterr().err

@@ -1,0 +1,60 @@
+"""The command line itself: usage errors, bugs, help."""
+
+import pytest
+
+import fastequi
+from fastequi.cli import main as cli
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["rnu"], 'Did you mean "run"?'),
+        (["run"], "requires an argument"),
+        (["run", "md.toml", "--resum"], "Did you mean --resume?"),
+    ],
+)
+def test_usage_errors_exit_2(capsys, arguments, expected):
+    assert cli.run_command(arguments) == 2
+    assert expected in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_help_names_all_commands(capsys):
+    assert cli.run_command(["--help"]) == 0
+    out = capsys.readouterr().out
+    for name, _, summary in cli.COMMANDS:
+        assert name in out
+        assert summary[:30] in out
+
+
+@pytest.mark.parametrize("name", [name for name, *_ in cli.COMMANDS])
+def test_help_of_each_command(capsys, name):
+    assert cli.run_command([name, "--help"]) == 0
+    assert f"Usage: fastequi {name}" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert cli.run_command(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == fastequi.__version__
+
+
+def test_main_exits(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["rnu"])
+    assert caught.value.code == 2
+
+
+def test_a_bug_says_how_to_report_it(monkeypatch, capsys):
+    def broken(name):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setitem(vars(fastequi), "load_model", broken)
+    monkeypatch.delenv(cli.DEBUG_VARIABLE, raising=False)
+    assert cli.run_command(["info", "sevennet-0"]) == 1
+    err = capsys.readouterr().err
+    assert "unexpected ZeroDivisionError: oh" in err
+    assert "FASTEQUI_DEBUG=1" in err
+    assert "Traceback" not in err
+    monkeypatch.setenv(cli.DEBUG_VARIABLE, "1")
+    assert cli.run_command(["info", "sevennet-0"]) == 1
+    assert "Traceback" in capsys.readouterr().err

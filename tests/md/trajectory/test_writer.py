@@ -1,0 +1,81 @@
+"""The writing thread: order, waiting, and what happens when the disk is full."""
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from fastequi.errors import InputError
+from fastequi.md.trajectory.appending import AppendFile
+from fastequi.md.trajectory.writer import BackgroundWriter
+
+PATH = Path("some.file")
+
+
+def test_jobs_run_in_order_on_another_thread():
+    writer, seen = BackgroundWriter(), []
+    for i in range(50):
+        writer.submit(PATH, lambda i=i: seen.append((i, threading.current_thread())))
+    writer.flush()
+    assert [i for i, _ in seen] == list(range(50))
+    assert threading.current_thread() not in {thread for _, thread in seen}
+    writer.close()
+    writer.close()
+
+
+def test_submit_waits_when_the_queue_is_full():
+    writer, release = BackgroundWriter(max_waiting=1), threading.Event()
+    writer.submit(PATH, release.wait)
+    writer.submit(PATH, lambda: None)
+    third = threading.Thread(target=writer.submit, args=(PATH, lambda: None))
+    third.start()
+    third.join(0.1)
+    assert third.is_alive()
+    release.set()
+    third.join(5)
+    assert not third.is_alive()
+    writer.close()
+
+
+@pytest.mark.parametrize("call", ["submit", "flush", "close"])
+def test_failure_names_the_file_and_stops_all_later_writes(call):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    writer, seen = BackgroundWriter(), []
+    writer.submit(PATH, full)
+    with pytest.raises(InputError, match=r"some\.file: cannot be written: No space left"):
+        writer.flush()
+    calls = {
+        "submit": lambda: writer.submit(PATH, lambda: seen.append(1)),
+        "flush": writer.flush,
+        "close": writer.close,
+    }
+    with pytest.raises(InputError, match="No space left"):
+        calls[call]()
+    assert not seen
+
+
+def test_full_disk_leaves_no_half_record(tmp_path, monkeypatch):
+    """The second pwrite of a record fails, as on a disk that fills up in the middle."""
+    file = AppendFile(tmp_path / "log")
+    file.write(b"first\n")
+    real = os.pwrite
+    answers = iter([lambda fd, data, at: real(fd, data[:3], at), None])
+
+    def pwrite(fd, data, at):
+        answer = next(answers)
+        if answer is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return answer(fd, data, at)
+
+    monkeypatch.setattr("fastequi.md.trajectory.appending.os.pwrite", pwrite)
+    with pytest.raises(OSError, match="No space"):
+        file.write(b"second\n")
+    monkeypatch.undo()
+    assert (tmp_path / "log").read_bytes() == b"first\n"
+    file.write(b"third\n")
+    file.close()
+    assert (tmp_path / "log").read_bytes() == b"first\nthird\n"

@@ -1,0 +1,199 @@
+"""From a config to a simulation: names become objects with the settings of the file."""
+
+import os
+import signal
+import threading
+
+import pytest
+import torch
+from ase.build import bulk
+
+import fastequi
+from fastequi.errors import InputError
+from fastequi.md.config import load_config
+from fastequi.md.integrators import LangevinBAOAB, VelocityVerlet
+from fastequi.md.testing import LennardJones
+from fastequi.run import (
+    build_simulation,
+    execute,
+    fingerprint_of,
+    load_potential,
+    set_up,
+    starting_state,
+    stopping_on_signals,
+)
+
+TOML = """
+[system]
+structure = "ar.extxyz"
+supercell = [1, 2, 1]
+[model]
+name = "sevennet-mf-0"
+dtype = "float64"
+modality = "PBE"
+[dynamics]
+ensemble = "{ensemble}"
+timestep_fs = 3.0
+steps = 10
+temperature_K = 50.0
+friction_per_ps = 7.0
+seed = 11
+device = "cpu"
+[neighbors]
+skin_A = 0.4
+"""
+
+
+class Toy(LennardJones):
+    """Lennard-Jones with the identity of a model."""
+
+    name = "toy"
+    sha256 = "0" * 64
+    dtype_name = "float64"
+    kernels = "reference"
+    kernels_reason = "a toy"
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Makes a Config of an ensemble, with some lines of the TOML changed."""
+    bulk("Ar", a=5.3, cubic=True).write(tmp_path / "ar.extxyz")
+
+    def make(ensemble="nvt-langevin", **replacements):
+        text = TOML.format(ensemble=ensemble)
+        for old, new in replacements.values():
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "md.toml").write_text(text)
+        return load_config(tmp_path / "md.toml")
+
+    return make
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """`fastequi.load_model` gives the toy; returns the arguments of its calls."""
+    calls = []
+
+    def load(*arguments, **options):
+        calls.append((arguments, options))
+        return Toy()
+
+    monkeypatch.setitem(vars(fastequi), "load_model", load)
+    return calls
+
+
+def test_model_settings_reach_load_model(config, toy):
+    load_potential(config())
+    assert toy == [
+        (
+            ("sevennet-mf-0",),
+            {"device": "cpu", "dtype": "float64", "kernels": "auto", "modality": "PBE"},
+        )
+    ]
+
+
+def test_langevin_settings_reach_the_integrator(config, toy):
+    simulation = set_up(config()).simulation
+    assert isinstance(simulation.integrator, LangevinBAOAB)
+    assert simulation.integrator.description() == {
+        "ensemble": "nvt-langevin",
+        "timestep_fs": 3.0,
+        "temperature_K": 50.0,
+        "friction_per_ps": 7.0,
+        "seed": 11,
+    }
+    assert simulation.neighbors.skin == 0.4
+    assert simulation.state.n_atoms == 8
+
+
+def test_nve(config, toy):
+    integrator = set_up(config("nve")).simulation.integrator
+    assert isinstance(integrator, VelocityVerlet)
+    assert integrator.timestep_fs == 3.0
+
+
+def test_velocities_come_from_the_seed(config, toy):
+    first, again = (set_up(config("nve")).simulation.state.velocities for _ in range(2))
+    assert torch.equal(first, again)
+    assert first.abs().max() > 0
+    other = set_up(config("nve", seed=("seed = 11", "seed = 12"))).simulation.state.velocities
+    assert not torch.equal(first, other)
+
+
+def test_velocities_of_the_structure_win(config, toy, tmp_path):
+    made = config()
+    atoms = bulk("Ar", a=5.3, cubic=True)
+    atoms.set_momenta([[0.0, 0.0, 0.0]] * 4)  # at rest is a choice too
+    state = starting_state(made, atoms)
+    assert (state.velocities == 0).all()
+
+
+def test_fingerprint_changes_with_what_matters(config, toy):
+    def fingerprint(atoms=None, **replacements):
+        made = config(**replacements)
+        return fingerprint_of(made, atoms or bulk("Ar"), load_potential(made))
+
+    base = fingerprint()
+    assert fingerprint() == base
+    assert fingerprint(steps=("steps = 10", "steps = 99")) == base
+    assert fingerprint(device=('device = "cpu"', 'device = "auto"')) == base
+    moved = bulk("Ar")
+    moved.positions += 1e-9
+    for other in (
+        fingerprint(moved),
+        fingerprint(timestep=("timestep_fs = 3.0", "timestep_fs = 3.1")),
+        fingerprint(friction=("= 7.0", "= 7.1")),
+        fingerprint(modality=('"PBE"', '"R2SCAN"')),
+    ):
+        assert sum(other[key] != base[key] for key in base) == 1
+
+
+def test_errors_name_the_key(config, monkeypatch, tmp_path):
+    def load(*arguments, **options):
+        raise InputError("no such weights")
+
+    monkeypatch.setitem(vars(fastequi), "load_model", load)
+    with pytest.raises(InputError, match=r"model\.name = 'sevennet-mf-0': no such weights"):
+        set_up(config())
+
+
+def test_set_up_writes_nothing(config, toy, tmp_path):
+    made = config()
+    before = sorted(tmp_path.rglob("*"))
+    set_up(made)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_simulation_of_a_given_state(config, toy):
+    made = config()
+    state = starting_state(made, bulk("Ar", cubic=True))
+    assert build_simulation(made, Toy(), state).state is state
+
+
+def test_second_signal_is_not_caught(config, toy):
+    """The first asks for an end after the step; whoever is in a hurry sends another."""
+    simulation = set_up(config()).simulation
+    with stopping_on_signals(simulation):
+        os.kill(os.getpid(), signal.SIGINT)
+        simulation.run(5)
+        assert simulation.stopped
+        assert simulation.state.step < 5
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_runs_outside_the_main_thread(config, toy):
+    setup, summaries = set_up(config()), []
+    thread = threading.Thread(target=lambda: summaries.append(execute(setup)))
+    thread.start()
+    thread.join()
+    assert summaries[0]["steps"] == 10
+
+
+def test_file_that_cannot_be_written_is_named(config, toy, monkeypatch):
+    setup = set_up(config())
+    setup.directory.mkdir()
+    (setup.directory / "md.resolved.toml").mkdir()
+    with pytest.raises(InputError, match=r"md\.resolved\.toml"):
+        execute(setup)
