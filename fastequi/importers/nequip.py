@@ -23,7 +23,12 @@ from fastequi.importers.nequip_facts import (
     modules_of,
 )
 from fastequi.importers.nequip_weights import spec_of, tensors_of
-from fastequi.importers.unpickle import Record, load_pickle, read_torch_checkpoint
+from fastequi.importers.unpickle import (
+    ZIP_ERRORS,
+    Record,
+    load_pickle,
+    read_torch_checkpoint,
+)
 from fastequi.model.file import ModelData
 
 _COMPILED = (".nequip.pth", ".nequip.pt2", ".nequip.lmp.pt")
@@ -123,7 +128,8 @@ def _weights(state: Mapping[str, Any], trained: set[str]) -> tuple[dict[str, Ten
         raise InputError("saved in the middle of a validation; NequIP refuses such files too")
     # EMA weights have no names: they come in the order of the parameters, which is the state's.
     names = [key for key in network if _ALWAYS_TRAINED.fullmatch(key) or key in trained]
-    averaged = [state[f"ema.ema_weight_{k}"] for k in range(sum("ema_weight_" in k for k in state))]
+    of_ema = [key for key in state if key.startswith("ema.ema_weight_")]
+    averaged = [state[key] for key in sorted(of_ema, key=lambda key: int(key.rsplit("_", 1)[1]))]
     if [network[name].shape for name in names] != [tensor.shape for tensor in averaged]:
         raise InputError("its averaged (EMA) weights do not fit its model")
     return network | dict(zip(names, averaged, strict=True)), "yes"
@@ -144,7 +150,9 @@ def _read_package(path: Path) -> ModelData:
             )
             metadata = yaml.safe_load(archive.read(f"{root}/model/package_metadata.txt"))
             config = yaml.safe_load(archive.read(f"{root}/model/config.yaml"))
-    except (OSError, zipfile.BadZipFile, yaml.YAMLError) as error:
+    except InputError:
+        raise
+    except (*ZIP_ERRORS, yaml.YAMLError) as error:
         raise InputError(f"not a NequIP package, or truncated ({error})") from error
     graph_model, network = _network(content)
     facts = facts_from_modules(graph_model, network)

@@ -7,7 +7,9 @@ raw storages beside the pickle; a name from outside the packages that such files
 """
 
 import pickle
+import struct
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +42,20 @@ _STORAGE_DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+
+
+#: What zipfile raises for files that are no zip, truncated or damaged.
+ZIP_ERRORS = (
+    OSError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class Record:
@@ -171,7 +187,9 @@ def read_torch_checkpoint(path: Path) -> dict[str, Any]:
                 raise InputError(f"{path}: not a torch checkpoint (no data.pkl inside)")
             root = pickles[0].removesuffix("data.pkl")
             content = load_pickle(archive, pickles[0], lambda key: f"{root}data/{key}", str(path))
-    except (OSError, zipfile.BadZipFile) as error:
+    except InputError:
+        raise
+    except ZIP_ERRORS as error:
         raise InputError(f"{path}: not a torch checkpoint, or truncated ({error})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: a torch file, but not a checkpoint")
@@ -187,8 +205,6 @@ def load_pickle(
             reader = SafeUnpickler(file, lambda key: archive.read(storage_name(key)), source)
             return reader.load()
     except InputError:
-        raise
-    except (OSError, zipfile.BadZipFile):
         raise
     except Exception as error:  # a damaged pickle can fail in any way
         raise InputError(f"{source}: damaged ({type(error).__name__}: {error})") from error

@@ -31,7 +31,7 @@ def build(config: dict[str, Any], seed: int = 0) -> torch.nn.Module:
     return model.eval()
 
 
-def evaluate(model: torch.nn.Module, atoms: ase.Atoms) -> Reference:
+def evaluate(model: Any, atoms: ase.Atoms) -> Reference:
     """What NequIP's own ASE calculator says."""
     from nequip.integrations.ase import NequIPCalculator
     from nequip.integrations.utils import basic_transforms
@@ -65,7 +65,7 @@ def write_checkpoint(path: Path, model: torch.nn.Module, config: dict[str, Any])
 
 def write_package(path: Path, model: torch.nn.Module) -> None:
     """A package laid out as NequIP's, but without the source code that it would carry."""
-    from torch.package import PackageExporter
+    from torch.package.package_exporter import PackageExporter
 
     metadata = {"versions": {"nequip": "0.19.1"}, "package_version_id": 2}
     config = {"data": {}, "training_module": {"_target_": "nequip.train.NequIPLightningModule"}}
