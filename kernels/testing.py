@@ -1,0 +1,400 @@
+"""Parity: values and derivatives of any convolution against the reference, path by path.
+
+Any pair of callables with the signatures of `reference.convolution` and
+`fused_reference.fused_convolution` can be held to the references:
+
+    for problem in problems():
+        assert_training_parity(my_convolution, problem, torch.float32)
+        assert_fused_parity(my_fused_convolution, problem, torch.float32)
+
+The reference is computed in float64 from the same (rounded) inputs. Errors are root mean squares
+relative to the reference's, for the whole tensor and for every slice that belongs to one
+instruction: a kernel that gets one path wrong can look right in every norm but that one.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastequi.graph import Graph
+from fastequi.irreps import Irreps, Parity, hidden_irreps
+from fastequi.kernels.convolution.edges import Edges, make_edges
+from fastequi.kernels.convolution.fused_reference import fused_convolution
+from fastequi.kernels.convolution.reference import convolution
+from fastequi.kernels.instructions import Instructions, make_instructions
+from fastequi.kernels.radial_table import RadialTable
+from fastequi.kernels.spherical_harmonics import spherical_harmonics
+from fastequi.potential import Potential
+
+TrainingForm = Callable[..., list[Tensor]]
+FusedForm = Callable[..., list[Tensor]]
+
+#: Largest relative RMS error of any slice.
+TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-12}
+
+CUTOFF_A = 5.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Random features and edges with the shapes that kernels get wrong.
+
+    degrees      edges that each atom receives
+    n_senders    rows of x; fewer than atoms stands for a first layer (one row per species)
+    contiguous   False: every input and every incoming gradient is a strided view
+    stretched    the edges carry a stretch (cutoffs per pair of species)
+    """
+
+    name: str
+    instructions: Instructions
+    degrees: tuple[int, ...] = (3, 0, 2, 1)
+    n_senders: int = 4
+    contiguous: bool = True
+    stretched: bool = False
+    seed: int = 0
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def n_atoms(self) -> int:
+        return len(self.degrees)
+
+    @cached_property
+    def _receiver(self) -> Tensor:
+        return torch.repeat_interleave(
+            torch.arange(self.n_atoms), torch.tensor(self.degrees).long()
+        )
+
+    def edges(self) -> Edges:
+        """Random senders; the first two edges of the first row with several are the same pair."""
+        random = torch.Generator().manual_seed(self.seed)
+        n = len(self._receiver)
+        sender = torch.randint(max(self.n_senders, 1), (n,), generator=random)
+        sender[1:2] = sender[0:1]
+        stretch = 1 + 0.2 * torch.rand(n, generator=random, dtype=torch.float64)
+        return make_edges(sender, self._receiver, self.n_atoms, stretch if self.stretched else None)
+
+    def vectors(self) -> Tensor:
+        """[edges, 3] float64; about one in seven is longer than the cutoff."""
+        random = torch.Generator().manual_seed(self.seed + 1)
+        n = len(self._receiver)
+        direction = torch.randn((n, 3), generator=random, dtype=torch.float64)
+        length = 0.8 + (1.15 * CUTOFF_A - 0.8) * torch.rand((n, 1), generator=random).double()
+        vectors = direction / direction.norm(dim=1, keepdim=True) * length
+        vectors[1:2] = vectors[0:1]
+        return vectors
+
+    def features(self) -> list[Tensor]:
+        random = torch.Generator().manual_seed(self.seed + 2)
+        return [
+            torch.randn((self.n_senders, ir.dim, mul), generator=random, dtype=torch.float64)
+            for mul, ir in self.instructions.irreps_in
+        ]
+
+    def weights(self) -> Tensor:
+        random = torch.Generator().manual_seed(self.seed + 3)
+        shape = (len(self._receiver), self.instructions.n_weights)
+        return torch.randn(shape, generator=random, dtype=torch.float64)
+
+    def table(self) -> RadialTable:
+        """Waves that never vanish, under an envelope that vanishes twice at the cutoff."""
+        frequency = torch.linspace(0.3, 1.5, max(self.instructions.n_weights, 1)).double()
+        frequency = frequency[: self.instructions.n_weights]
+        n = 24
+        r = torch.linspace(0, CUTOFF_A, n + 1, dtype=torch.float64).unsqueeze(1)
+        envelope, slope = (1 - r / CUTOFF_A) ** 2, -2 / CUTOFF_A * (1 - r / CUTOFF_A)
+        wave, wave_slope = 2 + torch.cos(frequency * r), -frequency * torch.sin(frequency * r)
+        slopes = (slope * wave + envelope * wave_slope) * (CUTOFF_A / n)
+        return RadialTable(torch.stack([envelope * wave, slopes], dim=1), CUTOFF_A, 0.0, 0.0)
+
+
+def _instructions(
+    channels: Sequence[int], parity: Parity, wanted: Sequence[int] | None = None
+) -> Instructions:
+    out = hidden_irreps(channels if wanted is None else wanted, parity)
+    edges = "even" if parity == "even" else "natural"
+    return make_instructions(hidden_irreps(channels, parity), len(channels) - 1, edges, out)
+
+
+def problems() -> list[Problem]:
+    """The cases that every implementation must pass; small, so that slow ones can."""
+    natural = _instructions((5, 3, 2), "natural")
+    first = make_instructions(Irreps.parse("6x0e"), 2, "natural", natural.irreps_out)
+    last = make_instructions(natural.irreps_in, 2, "natural", Irreps.parse("1x0e"))
+    return [
+        Problem("natural", natural),
+        Problem("full", _instructions((3, 2), "full")),
+        Problem("even", _instructions((4, 3, 1), "even"), stretched=True),
+        Problem("degree 3", _instructions((2, 1, 1, 2), "even"), degrees=(2, 1), n_senders=3),
+        Problem("degree 4", _instructions((1, 2, 1, 1, 2), "natural"), degrees=(1, 2)),
+        Problem("odd channels", _instructions((89, 33), "natural"), degrees=(0, 2, 1)),
+        Problem("many neighbors", _instructions((3, 2), "natural"), (63, 0, 64, 1, 2, 300, 0), 7),
+        Problem("strided", natural, contiguous=False),
+        Problem("first layer", first, n_senders=2),
+        Problem("last layer", last),
+        Problem("isolated atoms", natural, degrees=(0, 0, 0)),
+        Problem("no atoms", natural, degrees=(), n_senders=0),
+    ]
+
+
+# -- the two forms -------------------------------------------------------------------------------
+
+
+def assert_training_parity(
+    candidate: TrainingForm,
+    problem: Problem,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+    order: int = 2,
+) -> None:
+    """Values, gradients (order >= 1) and second derivatives (order 2) of out(x, Y, W)."""
+    edges, n = problem.edges(), problem.n_atoms
+    receiver = problem._receiver
+    directions = torch.nn.functional.normalize(problem.vectors(), dim=1)
+    harmonics = spherical_harmonics(directions, problem.instructions.l_max)
+    inputs = {"Y": harmonics, "W": problem.weights()}
+    inputs |= {f"x[{i}]": block for i, block in enumerate(problem.features())}
+
+    def run(form: TrainingForm, place: _Place) -> dict[str, Tensor]:
+        def function(leaves: dict[str, Tensor]) -> list[Tensor]:
+            x = [leaves[f"x[{i}]"] for i in range(len(problem.instructions.irreps_in))]
+            src, dst = edges.sender.to(place.device), receiver.to(place.device)
+            return form(x, leaves["Y"], leaves["W"], src, dst, problem.instructions, n)
+
+        return _derivatives(function, inputs, place, order)
+
+    _compare(run, candidate, convolution, problem, dtype, device)
+
+
+def assert_fused_parity(
+    candidate: FusedForm,
+    problem: Problem,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+    order: int = 1,
+) -> None:
+    """Values and gradients with respect to features and edge vectors of the inference form."""
+    inputs = {"vectors": problem.vectors()}
+    inputs |= {f"x[{i}]": block for i, block in enumerate(problem.features())}
+    rounded = problem.table().to(dtype, "cpu")
+
+    def run(form: FusedForm, place: _Place) -> dict[str, Tensor]:
+        edges = _edges_on(problem.edges(), place)
+        table = rounded.to(place.dtype, place.device)
+
+        def function(leaves: dict[str, Tensor]) -> list[Tensor]:
+            x = [leaves[f"x[{i}]"] for i in range(len(problem.instructions.irreps_in))]
+            return form(x, leaves["vectors"], edges, table, problem.instructions)
+
+        return _derivatives(function, inputs, place, order)
+
+    _compare(run, candidate, fused_convolution, problem, dtype, device)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a form runs: inputs are rounded to `rounded`, then held in `dtype`."""
+
+    rounded: torch.dtype
+    dtype: torch.dtype
+    device: torch.device | str
+    contiguous: bool
+
+    def leaf(self, value: Tensor) -> Tensor:
+        value = value.to(self.rounded).to(device=self.device, dtype=self.dtype)
+        return (value if self.contiguous else _strided(value)).requires_grad_(True)
+
+    def cotangent(self, like: Tensor, seed: int) -> Tensor:
+        random = torch.Generator().manual_seed(seed)
+        value = torch.randn(like.shape, generator=random, dtype=torch.float64)
+        return self.leaf(value)
+
+
+def _strided(value: Tensor) -> Tensor:
+    """Every second element of a larger tensor, last dimension first."""
+    wide = value.new_full((*value.shape[::-1], 2), torch.nan)
+    wide[..., 0] = value.permute(*range(value.ndim)[::-1])
+    return wide[..., 0].permute(*range(value.ndim)[::-1]).detach()
+
+
+def _edges_on(edges: Edges, place: _Place) -> Edges:
+    moved = [t.to(place.device) for t in (edges.sender, edges.receiver, edges.row_start)]
+    stretch = edges.stretch
+    if stretch is not None:
+        stretch = stretch.to(place.rounded).to(device=place.device, dtype=place.dtype)
+    return Edges(moved[0], moved[1], moved[2], stretch)
+
+
+def _derivatives(
+    function: Callable[[dict[str, Tensor]], list[Tensor]],
+    inputs: dict[str, Tensor],
+    place: _Place,
+    order: int,
+) -> dict[str, Tensor]:
+    """Values, then d<g, out>, then the derivatives of <h, d<g, out>> by inputs and by g."""
+    leaves = {name: place.leaf(value) for name, value in inputs.items()}
+    out = function(leaves)
+    found = {f"out[{i}]": block for i, block in enumerate(out)}
+    if order == 0:
+        return _detached(found)
+    g = {f"g[{i}]": place.cotangent(block, 100 + i) for i, block in enumerate(out)}
+    first = _grad(out, list(g.values()), leaves, create_graph=order > 1)
+    found |= {f"gradient by {name}": value for name, value in first.items()}
+    if order > 1:
+        h = [place.cotangent(value, 200 + i) for i, value in enumerate(first.values())]
+        second = _grad(list(first.values()), h, leaves | g, create_graph=False)
+        found |= {f"second derivative by {name}": value for name, value in second.items()}
+    return _detached(found)
+
+
+def _detached(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().to("cpu", torch.float64) for name, value in found.items()}
+
+
+def _grad(
+    outputs: list[Tensor], weights: list[Tensor], leaves: dict[str, Tensor], create_graph: bool
+) -> dict[str, Tensor]:
+    kept = [(o, w) for o, w in zip(outputs, weights, strict=True) if o.requires_grad]
+    grads: Sequence[Tensor | None] = [None] * len(leaves)
+    if kept:
+        grads = torch.autograd.grad(
+            [o for o, _ in kept],
+            list(leaves.values()),
+            [w for _, w in kept],
+            create_graph=create_graph,
+            allow_unused=True,
+        )
+    return {
+        name: torch.zeros_like(leaf) if grad is None else grad
+        for (name, leaf), grad in zip(leaves.items(), grads, strict=True)
+    }
+
+
+# -- comparing -----------------------------------------------------------------------------------
+
+
+def _compare(
+    run: Callable[[Any, _Place], dict[str, Tensor]],
+    candidate: Callable[..., list[Tensor]],
+    reference: Callable[..., list[Tensor]],
+    problem: Problem,
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> None:
+    expected = run(reference, _Place(dtype, torch.float64, "cpu", True))
+    with poisoned_memory():
+        got = run(candidate, _Place(dtype, dtype, device, problem.contiguous))
+    tolerance = TOLERANCE[dtype]
+    faults = []
+    for name, value in expected.items():
+        if got[name].shape != value.shape:
+            faults.append(f"{name}: shape {list(got[name].shape)}, expected {list(value.shape)}")
+            continue
+        for label, part in _slices(name, problem.instructions):
+            error = relative_rms(got[name][part], value[part])
+            if not error <= tolerance:  # NaN is a fault too
+                faults.append(f"{name}{label}: relative RMS {error:.1e} > {tolerance:.0e}")
+    if faults:
+        setting = f"{str(dtype).removeprefix('torch.')}, {sum(problem.degrees)} edges"
+        raise AssertionError("\n  ".join([f"problem '{problem}' ({setting}):", *faults]))
+
+
+def relative_rms(got: Tensor, expected: Tensor) -> float:
+    """Root mean square of the error over that of the expected values; 0/0 is 0."""
+    scale = float(expected.norm())
+    error = float((got - expected).norm())
+    return error / scale if scale > 0 else (0.0 if error == 0 else float("inf") * error)
+
+
+def _slices(name: str, instructions: Instructions) -> Iterator[tuple[str, Any]]:
+    """(label, index) of the whole tensor and of each instruction's part of it."""
+    yield "", ...
+    tensor = name.rsplit(" ", 1)[-1]
+    if tensor == "Y":
+        for l in range(instructions.l_max + 1):  # noqa: E741
+            yield f", degree {l}", (slice(None), slice(l * l, (l + 1) ** 2))
+    for i, path in enumerate(instructions.paths):
+        label = f", path {i} ({path.l1} x {path.l2} -> {path.l3})"
+        if tensor == "W":
+            start = path.weight_offset
+            yield label, (slice(None), slice(start, start + path.channels))
+        elif tensor in (f"out[{path.output}]", f"g[{path.output}]"):
+            start = path.channel_offset
+            yield label, (..., slice(start, start + path.channels))
+
+
+# -- traps ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def poisoned_memory(package: str = "fastequi") -> Iterator[None]:
+    """Inside, memory that the package allocates without filling it is full of NaN."""
+
+    def poisoned(allocate: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            array = allocate(*args, **kwargs)
+            caller = sys._getframe(1).f_globals.get("__name__", "")
+            if caller.split(".")[0] == package:
+                if isinstance(array, Tensor) and array.is_floating_point():
+                    array.fill_(torch.nan)
+                elif isinstance(array, np.ndarray) and array.dtype.kind == "f":
+                    array.fill(np.nan)
+            return array
+
+        return wrapper
+
+    with (
+        patch.object(torch, "empty", poisoned(torch.empty)),
+        patch.object(torch, "empty_like", poisoned(torch.empty_like)),
+        patch.object(Tensor, "new_empty", poisoned(Tensor.new_empty)),
+        patch.object(np, "empty", poisoned(np.empty)),
+        patch.object(np, "empty_like", poisoned(np.empty_like)),
+    ):
+        yield
+
+
+#: Central difference of sixth order: offsets in steps, weights.
+_STENCIL = ((1, 3 / 4), (2, -3 / 20), (3, 1 / 60))
+
+
+def hessian_asymmetry(
+    potential: Potential, graph: Graph, n_directions: int = 4, step_A: float = 0.02
+) -> float:
+    """How far forces are from being the gradient of any energy: 0 for a conservative potential.
+
+    H projected on random directions v_i by differences of forces, A_ij = v_i . H v_j; returns
+    max |A - A^T| / max |A|. The graph's edges stay as they are, so build it with a skin of a few
+    tenths of an angstrom.
+    """
+    random = torch.Generator().manual_seed(0)
+    shape = (n_directions, *graph.positions.shape)
+    v = torch.randn(shape, generator=random, dtype=torch.float64).to(graph.positions.device)
+
+    def forces(shift: Tensor) -> Tensor:
+        return potential.compute(replace(graph, positions=graph.positions + shift)).forces
+
+    columns = [
+        sum((w / step_A) * (forces(-k * step_A * d) - forces(k * step_A * d)) for k, w in _STENCIL)
+        for d in v
+    ]
+    a = torch.einsum("ind,jnd->ij", v, torch.stack([torch.as_tensor(c).to(v) for c in columns]))
+    return float((a - a.T).abs().max() / a.abs().max())
+
+
+def assert_hessian_symmetric(potential: Potential, graph: Graph, tolerance: float = 1e-5) -> None:
+    """Forces are the gradient of one energy: wrong by one path's weights, and this fails."""
+    asymmetry = hessian_asymmetry(potential, graph)
+    if not asymmetry <= tolerance:
+        raise AssertionError(
+            f"the forces are not the gradient of an energy: Hessian asymmetry {asymmetry:.1e} > "
+            f"{tolerance:.0e} ({graph.n_atoms} atoms, {graph.n_edges} edges)"
+        )

@@ -1,0 +1,115 @@
+"""The parity kit passes the references and catches kernels that are wrong in one place."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from fastequi.kernels.convolution.edges import Edges
+from fastequi.kernels.convolution.fused_reference import fused_convolution
+from fastequi.kernels.convolution.reference import convolution
+from fastequi.kernels.instructions import Instructions
+from fastequi.kernels.radial_table import RadialTable
+from fastequi.kernels.testing import (
+    assert_fused_parity,
+    assert_hessian_symmetric,
+    assert_training_parity,
+    hessian_asymmetry,
+    poisoned_memory,
+    problems,
+)
+from fastequi.potential import Prediction
+
+NATURAL = problems()[0]
+
+
+@pytest.mark.parametrize("problem", problems(), ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_references_agree_with_themselves(problem, dtype):
+    assert_training_parity(convolution, problem, dtype)
+    assert_fused_parity(fused_convolution, problem, dtype)
+
+
+def test_one_wrong_path_is_named():
+    """One path's weights too large by 1e-4: invisible in most norms."""
+
+    def broken(x, harmonics, weights, src, dst, instructions: Instructions, n=None):
+        path = instructions.paths[4]
+        factor = torch.ones_like(weights)
+        factor[:, path.weight_offset : path.weight_offset + path.channels] += 1e-4
+        return convolution(x, harmonics, weights * factor, src, dst, instructions, n)
+
+    with pytest.raises(AssertionError) as failure:
+        assert_training_parity(broken, NATURAL, torch.float32)
+    message = str(failure.value)
+    assert "out[0], path 4 (1 x 1 -> 0)" in message
+    assert "gradient by W, path 4 (1 x 1 -> 0)" in message
+    assert "path 3" not in message
+
+
+class _OneTermLost(torch.autograd.Function):
+    """A right value, a right first derivative, a second derivative without one term."""
+
+    @staticmethod
+    def forward(ctx, weights: Tensor) -> Tensor:
+        return weights.clone()
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> Tensor:
+        return grad_outputs[0].detach()
+
+
+def test_wrong_second_derivatives_are_found():
+    def broken(x, harmonics, weights, *rest):
+        return convolution(x, harmonics, _OneTermLost.apply(weights), *rest)
+
+    assert_training_parity(broken, NATURAL, order=1)
+    with pytest.raises(AssertionError, match="second derivative by Y"):
+        assert_training_parity(broken, NATURAL, order=2)
+
+
+def test_a_gradient_beyond_the_cutoff_is_found():
+    def broken(
+        x, vectors: Tensor, edges: Edges, table: RadialTable, instructions: Instructions
+    ) -> list[Tensor]:
+        wider = RadialTable(table.knots, table.cutoff * (1 + 1e-4), 0.0, 0.0)
+        return fused_convolution(x, vectors, edges, wider, instructions)
+
+    with pytest.raises(AssertionError, match="gradient by vectors"):
+        assert_fused_parity(broken, NATURAL, torch.float32)
+
+
+def test_memory_that_nobody_wrote_is_nan():
+    code = compile("import torch; a = torch.empty(3); b = torch.zeros(3).new_empty(2)", "x", "exec")
+    inside: dict = {"__name__": "fastequi.somewhere"}
+    outside: dict = {"__name__": "elsewhere"}
+    with poisoned_memory():
+        exec(code, inside)
+        exec(code, outside)
+    assert inside["a"].isnan().all()
+    assert inside["b"].isnan().all()
+    assert not outside["a"].isnan().all()
+
+
+def _springs(curl: float):
+    """Atoms on springs to the origin, stiffer along x, with a force that no energy has."""
+
+    class Springs:
+        cutoff = 1.0
+        atomic_numbers = None
+        device = torch.device("cpu")
+
+        def compute(self, graph) -> Prediction:
+            x = graph.positions
+            turned = torch.stack([x[:, 1], -x[:, 0], 0 * x[:, 2]], dim=1)
+            forces = -x * x.new_tensor([3.0, 1.0, 1.0]) + curl * turned
+            none = x.new_zeros(1)
+            return Prediction(none, x.new_zeros(len(x)), forces, x.new_zeros(1, 3, 3))
+
+    return Springs()
+
+
+def test_forces_that_no_energy_has_are_found(triangle):
+    assert_hessian_symmetric(_springs(0.0), triangle)
+    assert hessian_asymmetry(_springs(0.01), triangle) > 1e-4
+    with pytest.raises(AssertionError, match="not the gradient"):
+        assert_hessian_symmetric(_springs(0.01), triangle)
