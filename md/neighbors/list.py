@@ -28,6 +28,7 @@ class _Built:
 
     positions [atoms, 3] and cell [systems, 3, 3] are those of each system's own last build.
     image_vectors [edges, 3] is edge_shift @ cell for image_cell, the cell of the last query.
+    scratch [3, edges] saves every query from asking the system for large pages.
     """
 
     positions: Tensor
@@ -40,6 +41,7 @@ class _Built:
     edge_shift: Tensor
     image_vectors: Tensor
     image_cell: Tensor
+    scratch: Tensor
 
 
 class NeighborList:
@@ -97,13 +99,15 @@ class NeighborList:
 
         Component by component: the sum is rounded in the same order wherever the edge is stored.
         """
-        distance2: Tensor | None = None
+        distance2, d, x_dst = built.scratch
         for axis in range(3):
             x = positions[:, axis].contiguous()
-            d = x.index_select(0, built.edge_src)
-            d.sub_(x.index_select(0, built.edge_dst)).add_(built.image_vectors[axis])
-            distance2 = d.square_() if distance2 is None else distance2.add_(d.square_())
-        assert distance2 is not None
+            into = distance2 if axis == 0 else d
+            torch.index_select(x, 0, built.edge_src, out=into)
+            torch.index_select(x, 0, built.edge_dst, out=x_dst)
+            into.sub_(x_dst).add_(built.image_vectors[axis]).square_()
+            if axis > 0:
+                distance2.add_(d)
         return torch.nonzero(distance2 < self.cutoff**2).squeeze(1)
 
     def _stale_systems(
@@ -163,6 +167,7 @@ class NeighborList:
             edge_shift=edge_shift,
             image_vectors=_image_vectors(cell, system_idx.index_select(0, edge_dst), edge_shift),
             image_cell=cell.clone(),
+            scratch=positions.new_empty((3, edge_dst.shape[0])),
         )
         return self._built
 
