@@ -16,7 +16,7 @@ from fastequi.irreps import wigner_3j
 
 
 @cache
-def _raising_table(l: int) -> np.ndarray:  # noqa: E741
+def raising_table(l: int) -> np.ndarray:  # noqa: E741
     """a_l * C(l-1, 1, l), [2l-1, 3, 2l+1]; a_l from the value at the pole, sqrt(2l+1) at m = 0."""
     table = wigner_3j(l - 1, 1, l)
     at_pole = table[l - 1, 1, l] * sqrt(2 * l - 1) * sqrt(3)
@@ -31,7 +31,7 @@ def spherical_harmonics(directions: Tensor, l_max: int) -> Tensor:
     blocks = [torch.ones_like(directions[:, :1]), sqrt(3) * directions][: l_max + 1]
     for degree in range(2, l_max + 1):
         table = torch.tensor(
-            _raising_table(degree), dtype=directions.dtype, device=directions.device
+            raising_table(degree), dtype=directions.dtype, device=directions.device
         )
         pairs = blocks[-1].unsqueeze(2) * blocks[1].unsqueeze(1)  # [edges, 2l-1, 3]
         blocks.append(pairs.flatten(1) @ table.flatten(0, 1))

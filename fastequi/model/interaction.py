@@ -10,7 +10,6 @@ sender's species.
 import torch
 from torch import Tensor, nn
 
-from fastequi.kernels.convolution.reference import convolution
 from fastequi.model.gate import Gate, RMSNorm
 from fastequi.model.linear import BlockLinear, SpeciesLinear
 from fastequi.model.mlp import ScalarMLP
@@ -18,7 +17,11 @@ from fastequi.model.spec import LayerShapes, LayerSpec, ModelSpec
 
 
 class Interaction(nn.Module):
-    """Features in `shapes.irreps_in` -> features in `shapes.irreps_out`."""
+    """Features in `shapes.irreps_in` -> features in `shapes.irreps_out`.
+
+    The sum over neighbours stands between `send` and `update`, so that its implementation can be
+    chosen outside.
+    """
 
     message_scale: Tensor
 
@@ -41,18 +44,19 @@ class Interaction(nn.Module):
         self.norm = RMSNorm(shapes.irreps_conv) if layer.layer_norm else None
         self.gate = Gate(shapes, spec.silu_scale, spec.tanh_scale)
 
-    def forward(
-        self,
-        x: list[Tensor],
-        species: Tensor,
-        attributes: Tensor,
-        harmonics: Tensor,
-        basis: Tensor,
-        edges: tuple[Tensor, Tensor],
+    def send(self, x: list[Tensor], species: Tensor) -> list[Tensor]:
+        """What each atom sends to all its neighbours."""
+        scale = self.message_scale[species].view(-1, 1, 1)
+        return [y * scale for y in self.linear_in(x)]
+
+    def weights(self, basis: Tensor) -> Tensor:
+        """W [edges, weights] of the convolution from the radial basis [edges, n_bessel]."""
+        return self.radial(basis)
+
+    def update(
+        self, summed: list[Tensor], x: list[Tensor], species: Tensor, attributes: Tensor
     ) -> list[Tensor]:
-        """harmonics [edges, (l_max+1)^2]; basis [edges, n_bessel]; edges = (edge_src, edge_dst)."""
-        sent = [y * self.message_scale[species].view(-1, 1, 1) for y in self.linear_in(x)]
-        summed = convolution(sent, harmonics, self.radial(basis), *edges, self.shapes.instructions)
+        """New features from the summed messages and what was there."""
         y = self.linear_out(summed)
         if isinstance(self.self_connection, SpeciesLinear):
             y = _add(y, self.self_connection(x, attributes, species))

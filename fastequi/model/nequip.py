@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fastequi.errors import InputError
 from fastequi.graph import Graph, edge_vectors
+from fastequi.kernels.convolution.reference import convolution
 from fastequi.kernels.spherical_harmonics import spherical_harmonics
 from fastequi.model.interaction import Interaction
 from fastequi.model.mlp import ScalarMLP
@@ -85,30 +86,41 @@ class NequIP(nn.Module):
     def forward(self, graph: Graph, vectors: Tensor) -> Tensor:
         """Energy of each atom [atoms] in eV, float64; vectors [edges, 3] in the model's dtype."""
         species = self.species(graph.atomic_numbers)
-        src, dst = graph.edge_src, graph.edge_dst
+        edges = graph.edge_src, graph.edge_dst
         lengths = torch.linalg.vector_norm(vectors, dim=1)
-        basis = self.basis(lengths, species[dst], species[src])
+        basis = self.basis(lengths, species[graph.edge_dst], species[graph.edge_src])
         directions = vectors / lengths.unsqueeze(1) if self.spec.normalize_harmonics else vectors
         harmonics = spherical_harmonics(directions, self.spec.l_max)
-
-        attributes = self.embedding
-        if self.spec.attributes == "one-hot":
-            attributes = torch.eye(len(self.embedding), dtype=self.dtype, device=self.device)
         x = [self.embedding[species].unsqueeze(1)]
-        for layer in self.layers:
-            x = layer(x, species, attributes, harmonics, basis, (src, dst))
+        for layer in self.interactions():
+            summed = convolution(
+                layer.send(x, species), harmonics, layer.weights(basis), *edges,
+                layer.shapes.instructions,
+            )  # fmt: skip
+            x = layer.update(summed, x, species, self.attributes())
+        return self.energies(x, graph, lengths)
+
+    def interactions(self) -> list[Interaction]:
+        """The layers."""
+        return [layer for layer in self.layers if isinstance(layer, Interaction)]
+
+    def attributes(self) -> Tensor:
+        """What species self-connections mix with, [species, attributes]."""
+        if self.spec.attributes == "embedding":
+            return self.embedding
+        return torch.eye(len(self.embedding), dtype=self.dtype, device=self.device)
+
+    def energies(self, x: list[Tensor], graph: Graph, lengths: Tensor) -> Tensor:
+        """Readout, scale, shift and nuclear repulsion: [atoms] in eV, float64."""
+        species = self.species(graph.atomic_numbers)
         energies = self.readout(x[0].squeeze(1)).squeeze(1).to(torch.float64)
         energies = self.scale[species] * energies + self.shift[species]
-        return energies + self._nuclear_repulsion(graph, species, lengths)
-
-    def _nuclear_repulsion(self, graph: Graph, species: Tensor, lengths: Tensor) -> Tensor:
-        total = torch.zeros(graph.n_atoms, dtype=torch.float64, device=self.device)
         if not self.spec.zbl:
-            return total
+            return energies
         src, dst = graph.edge_src, graph.edge_dst
         pair = zbl_edge_energies(lengths, graph.atomic_numbers[dst], graph.atomic_numbers[src])
-        pair = pair * self.basis.envelope(lengths, species[dst], species[src])
-        return total.index_add(0, dst, pair.to(torch.float64))
+        pair = pair * self.basis.envelope(self.basis.relative(lengths, species[dst], species[src]))
+        return energies.index_add(0, dst, pair.to(torch.float64))
 
     def species(self, atomic_numbers: Tensor) -> Tensor:
         """Row of the embedding for each atom. Raises InputError for an element not known."""

@@ -48,19 +48,22 @@ class RadialBasis(nn.Module):
             self.register_buffer("pair_cutoff", table)
 
     def forward(self, lengths: Tensor, species_dst: Tensor, species_src: Tensor) -> Tensor:
-        x = self._relative(lengths, species_dst, species_src).unsqueeze(1)
+        return self.of_relative(self.relative(lengths, species_dst, species_src))
+
+    def of_relative(self, x: Tensor) -> Tensor:
+        """The basis [edges, n_bessel] at x = r / r_c [edges]."""
         prefactor = 2 * math.pi / self.spec.cutoff_A**2
-        bessel = prefactor * self.frequencies * torch.sinc(x * self.frequencies)
-        return bessel * self.envelope(lengths, species_dst, species_src).unsqueeze(1)
+        bessel = prefactor * self.frequencies * torch.sinc(x.unsqueeze(1) * self.frequencies)
+        return bessel * self.envelope(x).unsqueeze(1)
 
-    def envelope(self, lengths: Tensor, species_dst: Tensor, species_src: Tensor) -> Tensor:
-        """The cutoff function u [edges]."""
-        parameter = self.spec.envelope_parameter
+    def envelope(self, x: Tensor) -> Tensor:
+        """The cutoff function at x = r / r_c."""
+        cutoff, parameter = self.spec.cutoff_A, self.spec.envelope_parameter
         if self.spec.envelope == "xplor":
-            return xplor_envelope(lengths, parameter, self.spec.cutoff_A)
-        return polynomial_envelope(self._relative(lengths, species_dst, species_src), parameter)
+            return xplor_envelope(x * cutoff, parameter, cutoff)
+        return polynomial_envelope(x, parameter)
 
-    def _relative(self, lengths: Tensor, species_dst: Tensor, species_src: Tensor) -> Tensor:
+    def relative(self, lengths: Tensor, species_dst: Tensor, species_src: Tensor) -> Tensor:
         """x = r / r_c."""
         if self.spec.pair_cutoffs:
             return lengths / self.pair_cutoff[species_dst, species_src]

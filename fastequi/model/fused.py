@@ -1,0 +1,90 @@
+"""FusedNequIP: the same network for dynamics, with radial tables and the fused convolution.
+
+Nothing is kept per edge between layers: each convolution evaluates harmonics and weights inside,
+and its adjoint returns dE/dr. The first layer's messages depend on the sender's species alone, so
+they are computed per species and nothing is gathered per atom. Everything node-wise is shared with
+`NequIP`.
+"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fastequi.errors import InputError
+from fastequi.graph import Graph, edge_vectors
+from fastequi.kernels.convolution.edges import make_edges
+from fastequi.kernels.radial_table import RadialTable, build_tables
+from fastequi.model.interaction import Interaction
+from fastequi.model.nequip import NequIP
+from fastequi.potential import Prediction, prediction_from_edges
+
+
+class FusedNequIP:
+    """Energies and forces of a `NequIP` network through an implementation of the fused convolution.
+
+    network         with its weights, on its device, in its precision
+    implementation  the module of kernels.convolution that provides `fused_convolution`
+    tables          radial weights of each layer
+    """
+
+    def __init__(self, network: NequIP, implementation: "Implementation") -> None:
+        self.network, self.implementation = network, implementation
+        self.tables = [t.to(network.dtype, network.device) for t in radial_tables(network)]
+
+    def compute(self, graph: Graph) -> Prediction:
+        """Energies, forces and stress; keeps no autograd graph."""
+        graph = graph.to(self.network.device)
+        vectors = edge_vectors(graph).detach()
+        leaf = vectors.to(self.network.dtype, copy=True).requires_grad_(True)
+        with torch.enable_grad():
+            energies = self.energies(graph, leaf)
+            (gradient,) = torch.autograd.grad(energies.sum(), leaf)
+        return prediction_from_edges(graph, energies.detach(), vectors, gradient)
+
+    def energies(self, graph: Graph, vectors: Tensor) -> Tensor:
+        """Energy of each atom [atoms] in eV, float64."""
+        network = self.network
+        species = network.species(graph.atomic_numbers)
+        src, dst = graph.edge_src, graph.edge_dst
+        lengths = torch.linalg.vector_norm(vectors, dim=1) if network.spec.zbl else vectors
+        stretch = self._stretch(species, src, dst)
+        by_atom = make_edges(src, dst, graph.n_atoms, stretch)
+        by_species = make_edges(species[src], dst, graph.n_atoms, stretch)
+        every = torch.arange(len(network.embedding), device=network.device)
+        x = [network.embedding[species].unsqueeze(1)]
+        for k, (layer, table) in enumerate(zip(network.interactions(), self.tables, strict=True)):
+            if k == 0:
+                sent, edges = layer.send([network.embedding.unsqueeze(1)], every), by_species
+            else:
+                sent, edges = layer.send(x, species), by_atom
+            summed = self.implementation(sent, vectors, edges, table, layer.shapes.instructions)
+            x = layer.update(summed, x, species, network.attributes())
+        return network.energies(x, graph, lengths)
+
+    def _stretch(self, species: Tensor, src: Tensor, dst: Tensor) -> Tensor | None:
+        if not self.network.spec.pair_cutoffs:
+            return None
+        return self.network.cutoff / self.network.basis.pair_cutoff[species[dst], species[src]]
+
+
+#: fused_convolution(x, vectors, edges, table, instructions) -> blocks
+Implementation = Callable[..., list[Tensor]]
+
+
+def radial_tables(network: NequIP) -> list[RadialTable]:
+    """W(r) of every layer, from the network in float64. Raises InputError for r^l harmonics."""
+    if not network.spec.normalize_harmonics:
+        raise InputError("fused kernels need normalised harmonics; use kernels = 'reference'")
+    exact = copy.deepcopy(network).to("cpu", torch.float64)
+
+    def weights_of(layer: Interaction) -> Callable[[Tensor], Tensor]:
+        return lambda r: layer.weights(exact.basis.of_relative(r / network.cutoff))
+
+    xplor = network.spec.envelope == "xplor"
+    return build_tables(
+        [weights_of(layer) for layer in exact.interactions()],
+        network.cutoff,
+        kink=network.spec.envelope_parameter if xplor else None,
+    )

@@ -1,0 +1,272 @@
+"""Run the printed CPU kernels: which kernels a layer needs, their arguments, and who does what.
+
+Forward: threads share the receivers, split where the edges are evenly many. Adjoint: threads share
+the channels of the input irreps, so that each owns the columns of dx that it adds to; there is no
+race, no atomic, and the result does not depend on timing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastequi.kernels.convolution.cpu_kernels import (
+    ARGUMENTS,
+    KernelSpec,
+    matrix_slots,
+    print_kernel,
+    scratch_rows,
+)
+from fastequi.kernels.convolution.edges import Edges
+from fastequi.kernels.instructions import Instructions, Path
+from fastequi.kernels.llvm.compiler import Kernel, vector_bytes
+from fastequi.kernels.llvm.threads import n_threads, run_side_by_side
+
+_SLOT = {name: i for i, name in enumerate(ARGUMENTS)}
+_REALS = {torch.float32: "float", torch.float64: "double"}
+
+
+@cache
+def compiled(spec: KernelSpec) -> Kernel:
+    """The kernel, from the cache on disk or compiled now."""
+    return Kernel(spec.name, print_kernel(spec), n_integers=4)
+
+
+def edge_lanes(dtype: torch.dtype) -> int:
+    """Numbers per vector register of this CPU."""
+    return vector_bytes() // torch.finfo(dtype).bits * 8
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Channels [begin, end) of one input irrep, done by the kernel with so many lanes."""
+
+    irrep: int
+    lanes: int
+    begin: int
+    end: int
+
+
+def segments(instructions: Instructions, dtype: torch.dtype) -> list[Segment]:
+    """All channels of all input irreps that have paths; odd counts end in narrower vectors."""
+    result = []
+    for i, (channels, _) in enumerate(instructions.irreps_in):
+        begin, lanes = 0, edge_lanes(dtype)
+        while begin < channels and any(path.input == i for path in instructions.paths):
+            end = begin + (channels - begin) // lanes * lanes
+            if end > begin:
+                result.append(Segment(i, lanes, begin, end))
+            begin, lanes = end, max(lanes // 2, 1)
+    return result
+
+
+def paths_of(instructions: Instructions, irrep: int) -> list[Path]:
+    return [path for path in instructions.paths if path.input == irrep]
+
+
+def kernel_spec(
+    instructions: Instructions,
+    segment: Segment,
+    dtype: torch.dtype,
+    inference: bool,
+    outputs: tuple[str, ...],
+    stretched: bool,
+) -> KernelSpec:
+    """The kernel that does a segment."""
+    paths = paths_of(instructions, segment.irrep)
+    return KernelSpec(
+        l1=paths[0].l1,
+        paths=tuple((path.l2, path.l3) for path in paths),
+        real=_REALS[dtype],
+        lanes=segment.lanes,
+        edge_lanes=edge_lanes(dtype),
+        inference=inference,
+        outputs=outputs,
+        stretched=stretched,
+    )
+
+
+@dataclass
+class EdgeArrays:
+    """The edges of one step as the kernels read them, shared by all layers.
+
+    sender, row_start  int64
+    per_edge           arrays [components, edge_stride], padded so that vectors may overrun
+    """
+
+    sender: Tensor
+    row_start: Tensor
+    n_edges: int
+    edge_stride: int
+    scratch_stride: int
+    per_edge: dict[str, Tensor] = field(default_factory=dict)
+
+
+def edge_arrays(edges: Edges, dtype: torch.dtype, **per_edge: Tensor | None) -> EdgeArrays:
+    """per_edge: vectors [edges, 3], harmonics [edges, n] or stretch [edges], by name."""
+    lanes = edge_lanes(dtype)
+    stride = edges.n_edges + lanes
+    degrees = edges.row_start[1:] - edges.row_start[:-1]
+    longest = int(degrees.max()) if len(degrees) else 0
+    arrays = EdgeArrays(
+        edges.sender.contiguous(),
+        edges.row_start.contiguous(),
+        edges.n_edges,
+        stride,
+        (longest + 2 * lanes - 1) // lanes * lanes,
+    )
+    for name, values in per_edge.items():
+        if values is not None:
+            columns = values.detach().reshape(edges.n_edges, -1).T
+            padded = torch.ones((columns.shape[0], stride), dtype=dtype)
+            padded[:, : edges.n_edges] = columns
+            arrays.per_edge[name] = padded
+    return arrays
+
+
+@dataclass
+class Launch:
+    """One convolution or adjoint, ready to run.
+
+    x, blocks      features per input irrep; output (or its gradient) per output irrep
+    pointers       further arguments by name
+    """
+
+    instructions: Instructions
+    arrays: EdgeArrays
+    dtype: torch.dtype
+    inference: bool
+    outputs: tuple[str, ...]
+    x: Sequence[Tensor]
+    blocks: Sequence[Tensor]
+    pointers: dict[str, Tensor]
+    dx: Sequence[Tensor] = ()
+
+    def spec(self, segment: Segment) -> KernelSpec:
+        return kernel_spec(
+            self.instructions, segment, self.dtype, self.inference, self.outputs,
+            "stretch" in self.arrays.per_edge,
+        )  # fmt: skip
+
+    def task(
+        self, segment: Segment, receivers: tuple[int, int], own: dict[str, Tensor]
+    ) -> Callable[[], None]:
+        """Work of one thread: a segment for a range of receivers; `own` overrides pointers."""
+        spec = self.spec(segment)
+        kernel = compiled(spec)
+        arrays, itemsize = self.arrays, self.dtype.itemsize
+        rows = scratch_rows(spec) + ((spec.l_max + 1) ** 2 + 1) * spec.lanes
+        scratch = torch.empty(rows * arrays.scratch_stride, dtype=self.dtype)
+        intervals = torch.empty(arrays.scratch_stride, dtype=torch.int32)
+        paths = paths_of(self.instructions, segment.irrep)
+        table = np.zeros(len(ARGUMENTS) + 4 * len(paths), dtype=np.int64)
+        values = {name: tensor.data_ptr() for name, tensor in
+                  (arrays.per_edge | self.pointers | own).items()}  # fmt: skip
+        values |= {
+            "row_start": arrays.row_start.data_ptr(),
+            "sender": arrays.sender.data_ptr(),
+            "edge_stride": arrays.edge_stride,
+            "x": self.x[segment.irrep].data_ptr(),
+            "channels": self.x[segment.irrep].shape[2],
+            "n_weights": self.instructions.n_weights,
+            "scratch": scratch.data_ptr(),
+            "scratch_stride": arrays.scratch_stride,
+            "intervals": intervals.data_ptr(),
+        }
+        if self.dx:
+            values["dx"] = self.dx[segment.irrep].data_ptr()
+        for name, value in values.items():
+            table[_SLOT[name]] = value
+        for p, path in enumerate(paths):
+            block = self.blocks[path.output]
+            components, channels = block.shape[1:]
+            start = len(ARGUMENTS) + 4 * p
+            table[start : start + 4] = (
+                path.weight_offset,
+                block.data_ptr() + path.channel_offset * itemsize,
+                components * channels,
+                channels,
+            )
+
+        def run() -> None:
+            keep = (scratch, intervals)  # as long as the kernel runs
+            kernel(*receivers, segment.begin, segment.end, table.ctypes.data)
+            del keep
+
+        return run
+
+    def run_over_receivers(self) -> None:
+        """Threads share the receivers (forward: each owns the rows that it stores)."""
+        pieces = _split_receivers(self.arrays.row_start, n_threads())
+        work = segments(self.instructions, self.dtype)
+        run_side_by_side(
+            [_one_after_another([self.task(s, piece, {}) for s in work]) for piece in pieces]
+        )
+
+    def run_over_channels(self, sums: dict[str, Tensor]) -> None:
+        """Threads share the channels (adjoint: each owns columns of dx and of dW).
+
+        sums  results that every thread adds to: [threads, ...], one slice per thread
+        """
+        everyone = (0, len(self.arrays.row_start) - 1)
+        shares = _split_channels(self.instructions, self.dtype, n_threads())
+        tasks = []
+        for thread, share in enumerate(shares):
+            own = {name: total[thread] for name, total in sums.items()}
+            tasks.append(_one_after_another([self.task(s, everyone, own) for s in share]))
+        run_side_by_side(tasks)
+
+
+def n_shares(instructions: Instructions, dtype: torch.dtype) -> int:
+    """Threads that `run_over_channels` will use."""
+    return len(_split_channels(instructions, dtype, n_threads()))
+
+
+def _one_after_another(tasks: Sequence[Callable[[], None]]) -> Callable[[], None]:
+    def run() -> None:
+        for task in tasks:
+            task()
+
+    return run
+
+
+def _split_receivers(row_start: Tensor, parts: int) -> list[tuple[int, int]]:
+    """Ranges of receivers with about equally many edges (and atoms, where edges are few)."""
+    n_atoms = len(row_start) - 1
+    load = row_start + torch.arange(n_atoms + 1)
+    cuts = [int(load[-1]) * k // parts for k in range(1, parts)]
+    bounds = [0, *torch.searchsorted(load, torch.tensor(cuts)).tolist(), n_atoms]
+    return [(a, b) for a, b in pairwise(bounds) if b > a]
+
+
+@cache
+def _split_channels(
+    instructions: Instructions, dtype: torch.dtype, parts: int
+) -> list[list[Segment]]:
+    """Contiguous shares of all channels with about equally much arithmetic."""
+    chunks: list[tuple[float, Segment]] = []
+    for s in segments(instructions, dtype):
+        paths = tuple((p.l2, p.l3) for p in paths_of(instructions, s.irrep))
+        cost = 20.0 + sum(12.0 + 4.0 * len(slots) for slots in
+                          matrix_slots(paths_of(instructions, s.irrep)[0].l1, paths))  # fmt: skip
+        chunks += [
+            (cost, Segment(s.irrep, s.lanes, u, u + s.lanes))
+            for u in range(s.begin, s.end, s.lanes)
+        ]
+    total = sum(cost for cost, _ in chunks)
+    shares: list[list[Segment]] = [[] for _ in range(parts)]
+    done = 0.0
+    for cost, chunk in chunks:
+        share = shares[min(int((done + cost / 2) / total * parts), parts - 1)]
+        if share and (share[-1].irrep, share[-1].lanes, share[-1].end) == (
+            chunk.irrep, chunk.lanes, chunk.begin,
+        ):  # fmt: skip
+            share[-1] = Segment(chunk.irrep, chunk.lanes, share[-1].begin, chunk.end)
+        else:
+            share.append(chunk)
+        done += cost
+    return [share for share in shares if share]

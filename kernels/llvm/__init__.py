@@ -1,0 +1,1 @@
+"""Machine code for this CPU, printed as LLVM IR and compiled in-process."""
