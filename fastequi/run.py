@@ -182,7 +182,7 @@ def execute(setup: Setup) -> dict[str, Any]:
         )
         try:
             simulation.observers += outputs.observers
-            with stopping_on_signals(simulation):
+            with stopping_on_signals(simulation), _reproducible(setup.potential.device):
                 simulation.run(setup.steps_left)
             outputs.checkpoint(simulation)
         except PhysicsError as error:
@@ -240,6 +240,26 @@ def _naming(where: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
+
+
+@contextmanager
+def _reproducible(device: torch.device) -> Iterator[None]:
+    """Have torch add up in a fixed order on a CPU, so that a restart is the same to the last bit.
+
+    Without it the gradient of an indexed read is summed by threads in any order; the fixed order
+    costs nothing measurable there. On a GPU it does, and there it is left as the user set it.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    memory: Any = torch.utils.deterministic
+    fill_before = memory.fill_uninitialized_memory
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        memory.fill_uninitialized_memory = fill_before
 
 
 @contextmanager

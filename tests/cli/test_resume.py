@@ -9,6 +9,11 @@ from pathlib import Path
 
 import h5py
 import pytest
+import torch
+
+from fastequi.cli.main import run_command
+from fastequi.errors import InputError
+from fastequi.importers.sevennet import find_pretrained
 
 COMBINATIONS = list(
     itertools.product(("nve", "nvt-langevin"), ("float32", "float64"), ("extxyz", "h5md"))
@@ -69,6 +74,24 @@ def test_kill_minus_9(toml, command, spawn, tmp_path, ensemble, dtype, form):
     assert "going on from a checkpoint" in result.out
     assert records(directory) == records(tmp_path / "whole" / "run")
     assert json.loads((directory / "summary.json").read_text())["steps"] == 150
+
+
+def test_with_a_real_model_and_two_threads(tmp_path, capsys):
+    """What a toy cannot show: sums that threads may add up in any order."""
+    try:
+        find_pretrained("sevennet-0")
+    except InputError as error:
+        pytest.skip(f"RESTARTS WERE NOT CHECKED WITH A REAL MODEL: {error}")
+    torch.set_num_threads(2)
+    for name, steps in (("whole", (4,)), ("parts", (2, 4))):
+        path = tmp_path / name / "md.toml"
+        assert run_command(["init", "nacl", str(path.parent)]) == 0
+        text = path.read_text().replace("[2, 2, 2]", "[1, 1, 2]")
+        text = text.replace("_every = 50 ", "_every = 1 ").replace("_every = 50\n", "_every = 1\n")
+        for total in steps:
+            path.write_text(text.replace("steps = 5000", f"steps = {total}"))
+            assert run_command(["run", str(path), "--resume", "--device", "cpu"]) == 0
+    assert records(tmp_path / "parts" / "nacl-run") == records(tmp_path / "whole" / "nacl-run")
 
 
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
