@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 #: Intervals of the trial table, and the most that a table may have.
 COARSE, FINEST = 256, 2048
@@ -144,6 +145,9 @@ def _measure(function: Callable[[Tensor], Tensor], table: RadialTable) -> tuple[
 
 
 def _with_slope(function: Callable[[Tensor], Tensor], r: Tensor) -> tuple[Tensor, Tensor]:
-    with torch.no_grad():
-        pair = torch.func.jvp(function, (r,), (torch.ones_like(r),))
-    return pair[0].detach().clone(), pair[1].detach().clone()
+    """W and dW/dr at r, by forward differentiation (many outputs, one input)."""
+    with torch.no_grad(), forward_ad.dual_level():
+        dual = function(forward_ad.make_dual(r, torch.ones_like(r)))
+        primal, tangent = forward_ad.unpack_dual(dual)
+        assert tangent is not None
+        return primal.clone(), tangent.clone()

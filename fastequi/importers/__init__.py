@@ -46,9 +46,11 @@ def load_model(
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype = {dtype!r}; allowed: {', '.join(DTYPES)}")
-    chosen_kernels = choose_kernels(kernels)
     chosen_device = choose_device(device)
+    chosen_kernels = choose_kernels(kernels, chosen_device)
     data = read_any(name_or_path, modality)
+    if kernels == "auto" and not data.spec.normalize_harmonics:
+        chosen_kernels = "reference", "fused kernels need normalised harmonics, this model has none"
     return loaded(data, str(name_or_path), chosen_device, dtype, chosen_kernels)
 
 

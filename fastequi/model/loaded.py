@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import torch
 
 from fastequi.graph import Graph
+from fastequi.kernels.dispatch import FUSED, fused_convolution
 from fastequi.model.file import ModelData, build_model
+from fastequi.model.fused import FusedNequIP
 from fastequi.model.nequip import NequIP
 from fastequi.potential import Prediction
 
@@ -14,12 +16,15 @@ from fastequi.potential import Prediction
 class LoadedModel:
     """A `Potential` with its identity.
 
+    network         the readable network
+    engine          what computes: the network itself, or its fused form
     name, sha256    what was asked for, and the identity of its weights
     dtype_name      arithmetic of the network: 'float32' or 'float64'
     kernels         implementation of the convolution, and kernels_reason why this one
     """
 
     network: NequIP
+    engine: NequIP | FusedNequIP
     name: str
     sha256: str
     dtype_name: str
@@ -41,7 +46,7 @@ class LoadedModel:
 
     def compute(self, graph: Graph) -> Prediction:
         """Energies, forces and stress of every system of the batch."""
-        return self.network.compute(graph)
+        return self.engine.compute(graph)
 
     def summary(self) -> dict[str, str]:
         """Facts for people, in the order in which to print them."""
@@ -64,11 +69,23 @@ class LoadedModel:
             "radial network": f"{spec.n_bessel}-" + "-".join(map(str, first.radial.hidden)),
             "self-connection": spec.layers[-1].self_connection,
             "extras": ", ".join(self._extras()),
+            "radial tables": self._table_errors(),
             "parameters": f"{parameters:,}",
             "sha256": self.sha256,
         }
         facts |= {key: value for key, value in self.provenance.items() if key not in facts}
         return {key: value for key, value in facts.items() if value}
+
+    def _table_errors(self) -> str:
+        if isinstance(self.engine, NequIP):
+            return ""
+        tables = self.engine.tables
+        value = max(table.value_error for table in tables)
+        slope = max(table.slope_error for table in tables)
+        return (
+            f"{tables[0].n_intervals} intervals, errors of values {value:.1e} and of slopes "
+            f"{slope:.1e} relative to the largest"
+        )
 
     def _extras(self) -> list[str]:
         spec = self.network.spec
@@ -87,4 +104,6 @@ def loaded(
     network = build_model(data, getattr(torch, dtype_name), device)
     network.requires_grad_(False)
     network.eval()
-    return LoadedModel(network, name, data.sha256, dtype_name, *kernels, data.provenance)
+    fused = kernels[0] in FUSED
+    engine = FusedNequIP(network, fused_convolution(kernels[0])) if fused else network
+    return LoadedModel(network, engine, name, data.sha256, dtype_name, *kernels, data.provenance)

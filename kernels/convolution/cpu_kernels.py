@@ -73,14 +73,19 @@ def coupling(l1: int, l2: int, l3: int) -> np.ndarray:
 
 
 @cache
-def matrix_slots(l1: int, paths: tuple[tuple[int, int], ...]) -> tuple[dict, ...]:
-    """Per path, (a, k) -> row of the scratch that holds M[a, k], or the constant it is."""
+def matrix_slots(
+    l1: int, paths: tuple[tuple[int, int], ...], inference: bool
+) -> tuple[dict[tuple[int, int], int | float], ...]:
+    """Per path, (a, k) -> row of the scratch that holds M[a, k], or the constant it is.
+
+    In inference Y_0 is 1, so that paths with l2 = 0 have constants; in training it is an input.
+    """
     row, result = 0, []
     for l2, l3 in paths:
         c = coupling(l1, l2, l3)
         slots: dict[tuple[int, int], int | float] = {}
         for a, k in np.argwhere(np.abs(c).max(axis=1) > 0).tolist():
-            if l2 == 0:
+            if l2 == 0 and inference:
                 slots[a, k] = float(c[a, 0, k])
             else:
                 slots[a, k] = row
@@ -91,7 +96,7 @@ def matrix_slots(l1: int, paths: tuple[tuple[int, int], ...]) -> tuple[dict, ...
 
 def scratch_rows(spec: KernelSpec) -> int:
     """Rows of edge scratch: Hermite coefficients, M, and for adjoints the sums of dY and dE/dr."""
-    n_matrix = sum(isinstance(s, int) for slots in matrix_slots(spec.l1, spec.paths)
+    n_matrix = sum(isinstance(s, int) for slots in matrix_slots(spec.l1, spec.paths, spec.inference)
                    for s in slots.values())  # fmt: skip
     return 8 + n_matrix + (spec.l_max + 1) ** 2 + 1
 
@@ -106,7 +111,7 @@ class _Printer:
         self.spec = spec
         names = [("begin", "i64"), ("end", "i64"), ("u_begin", "i64"), ("u_end", "i64")]
         self.f = Function(spec.name, spec.real, [*names, ("arguments", "ptr")])
-        self.slots = matrix_slots(spec.l1, spec.paths)
+        self.slots = matrix_slots(spec.l1, spec.paths, spec.inference)
         self.n_harmonics = (spec.l_max + 1) ** 2
         self.d1 = 2 * spec.l1 + 1
         self.wants_edges = "edges" in spec.outputs

@@ -121,7 +121,7 @@ def edge_arrays(edges: Edges, dtype: torch.dtype, **per_edge: Tensor | None) -> 
     )
     for name, values in per_edge.items():
         if values is not None:
-            columns = values.detach().reshape(edges.n_edges, -1).T
+            columns = (values.unsqueeze(1) if values.ndim == 1 else values).detach().T
             padded = torch.ones((columns.shape[0], stride), dtype=dtype)
             padded[:, : edges.n_edges] = columns
             arrays.per_edge[name] = padded
@@ -250,9 +250,9 @@ def _split_channels(
     """Contiguous shares of all channels with about equally much arithmetic."""
     chunks: list[tuple[float, Segment]] = []
     for s in segments(instructions, dtype):
-        paths = tuple((p.l2, p.l3) for p in paths_of(instructions, s.irrep))
-        cost = 20.0 + sum(12.0 + 4.0 * len(slots) for slots in
-                          matrix_slots(paths_of(instructions, s.irrep)[0].l1, paths))  # fmt: skip
+        paths = paths_of(instructions, s.irrep)
+        couplings = matrix_slots(paths[0].l1, tuple((p.l2, p.l3) for p in paths), True)
+        cost = 20.0 + sum(12.0 + 4.0 * len(slots) for slots in couplings)
         chunks += [
             (cost, Segment(s.irrep, s.lanes, u, u + s.lanes))
             for u in range(s.begin, s.end, s.lanes)
