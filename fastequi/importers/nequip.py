@@ -16,12 +16,8 @@ from ase.data import atomic_numbers as NUMBER_OF
 from torch import Tensor
 
 from fastequi.errors import InputError
-from fastequi.importers.nequip_facts import (
-    Facts,
-    facts_from_config,
-    facts_from_modules,
-    modules_of,
-)
+from fastequi.importers.nequip_config import facts_from_config
+from fastequi.importers.nequip_facts import Facts, facts_from_modules, modules_of
 from fastequi.importers.nequip_weights import spec_of, tensors_of
 from fastequi.importers.unpickle import (
     ZIP_ERRORS,

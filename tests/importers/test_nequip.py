@@ -15,7 +15,7 @@ from agreement import assert_agrees, load_references, predict
 
 from fastequi.errors import InputError
 from fastequi.importers.nequip import elements_of, read_nequip
-from fastequi.importers.nequip_facts import facts_from_config
+from fastequi.importers.nequip_config import facts_from_config
 from fastequi.model.file import build_model, read_model, save_model
 
 DATA = Path(__file__).parent / "data"

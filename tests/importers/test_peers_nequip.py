@@ -15,7 +15,7 @@ from fastequi.model.file import build_model
 pytest.importorskip("nequip", reason="NequIP is not installed: pip install 'fastequi[peers]'")
 from nequip_peer import build, evaluate, write_checkpoint, write_package
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.slow]
 
 TYPES = ["O", "C", "H"]
 ZBL = {"_target_": "nequip.nn.pair_potential.ZBL", "units": "metal", "chemical_species": TYPES}
