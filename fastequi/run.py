@@ -167,8 +167,8 @@ def execute(setup: Setup) -> dict[str, Any]:
     it. Raises Stopped (after a checkpoint) on SIGTERM or SIGINT, PhysicsError (after writing the
     last good frame), InputError when a file cannot be written.
     """
-    simulation = setup.simulation
-    with only_writer(setup.directory), _naming_files(setup.directory):
+    simulation, directory = setup.simulation, setup.directory
+    with only_writer(directory), _naming_files(directory), stopping_on_signals(simulation):
         if setup.checkpoint is None:
             empty_run_directory(setup.directory)
         else:
@@ -182,7 +182,7 @@ def execute(setup: Setup) -> dict[str, Any]:
         )
         try:
             simulation.observers += outputs.observers
-            with stopping_on_signals(simulation), _reproducible(setup.potential.device):
+            with _reproducible(setup.potential.device):
                 simulation.run(setup.steps_left)
             outputs.checkpoint(simulation)
         except PhysicsError as error:
@@ -274,7 +274,10 @@ def _naming_files(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def stopping_on_signals(simulation: Simulation) -> Iterator[None]:
-    """Have SIGTERM and SIGINT end the run after the current step; a second one ends it at once."""
+    """Have SIGTERM and SIGINT end the run after the current step; a second one ends it at once.
+
+    One that comes before the first step ends it there, one that comes after the last is too late.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python delivers signals to the main thread only
         return

@@ -59,6 +59,7 @@ def spec_of(facts: Facts, state: State, atomic_numbers: tuple[int, ...]) -> Mode
         bessel_trainable=facts.bessel_trainable,
         pair_cutoffs=state["edge_norm._rmax_recip"].ndim > 0,
         zbl=_has_zbl(facts, state, atomic_numbers),
+        zbl_envelope_p=6.0 if facts.zbl_p is None else facts.zbl_p,
     )
 
 
@@ -134,11 +135,6 @@ def _has_zbl(facts: Facts, state: State, atomic_numbers: tuple[int, ...]) -> boo
         raise InputError("ZBL in LAMMPS units other than metal is not supported")
     if state["pair_potential.atomic_numbers"].tolist() != list(atomic_numbers):
         raise InputError("the elements of its ZBL term are not those of its type names")
-    if facts.zbl_p != facts.envelope_p:
-        raise InputError(
-            f"a ZBL term that ends with p = {facts.zbl_p:g} beside a network with "
-            f"polynomial_cutoff_p = {facts.envelope_p:g} is not supported"
-        )
     return True
 
 

@@ -30,7 +30,9 @@ class BlockLinear(nn.Module):
             }
         )
         n_scalars = irreps_out.channels(SCALAR)
-        self.bias = nn.Parameter(torch.zeros(n_scalars)) if scalar_bias else None
+        self.bias = (
+            nn.Parameter(torch.zeros(n_scalars, dtype=torch.float64)) if scalar_bias else None
+        )
 
     def forward(self, x: list[Tensor]) -> list[Tensor]:
         out = []

@@ -30,7 +30,7 @@ class ScalarMLP(nn.Module):
         self.weights = nn.ParameterList(
             nn.Parameter(_uniform_unit_variance(a, b)) for a, b in pairwise(sizes)
         )
-        self.bias = nn.Parameter(torch.zeros(sizes[1])) if bias else None
+        self.bias = nn.Parameter(torch.zeros(sizes[1], dtype=torch.float64)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         activation = ACTIVATIONS[self.spec.activation]

@@ -13,7 +13,7 @@ from fastequi.kernels.convolution.reference import convolution
 from fastequi.kernels.spherical_harmonics import spherical_harmonics
 from fastequi.model.interaction import Interaction
 from fastequi.model.mlp import ScalarMLP
-from fastequi.model.radial import RadialBasis
+from fastequi.model.radial import RadialBasis, polynomial_envelope
 from fastequi.model.spec import ModelSpec
 from fastequi.model.zbl import zbl_edge_energies
 from fastequi.potential import Prediction, prediction_from_edges
@@ -119,7 +119,8 @@ class NequIP(nn.Module):
             return energies
         src, dst = graph.edge_src, graph.edge_dst
         pair = zbl_edge_energies(lengths, graph.atomic_numbers[dst], graph.atomic_numbers[src])
-        pair = pair * self.basis.envelope(self.basis.relative(lengths, species[dst], species[src]))
+        relative = self.basis.relative(lengths, species[dst], species[src])
+        pair = pair * polynomial_envelope(relative, self.spec.zbl_envelope_p)
         return energies.index_add(0, dst, pair.to(torch.float64))
 
     def species(self, atomic_numbers: Tensor) -> Tensor:

@@ -75,7 +75,8 @@ class ModelSpec:
     normalize_harmonics  Y of the edge's direction; False: r^l Y_l (early SevenNet models)
     attributes          what species self-connections mix with: 'embedding' or 'one-hot'
     tanh_scale          activation constant of 0o scalars; silu_scale of 0e scalars and gates
-    zbl                 nuclear repulsion added (Ziegler, Biersack, Littmark)
+    zbl                 nuclear repulsion added (Ziegler, Biersack, Littmark), ended by a
+                        polynomial envelope with zbl_envelope_p
     modality            level of theory chosen from a multi-fidelity model, or ''
     """
 
@@ -98,6 +99,7 @@ class ModelSpec:
     tanh_scale: float = E3NN_TANH_SCALE
     readout_bias: bool = False
     zbl: bool = False
+    zbl_envelope_p: float = 6.0
     modality: str = ""
 
     @property

@@ -96,7 +96,6 @@ REFUSED = {
     "'Cu1' is not one chemical element": _set_model(type_names=["Cu1", "Al"]),
     "brand_new_option": _set_model(brand_new_option=3),
     "'sigmoid'": _set_model(readout_mlp_nonlinearity="sigmoid"),
-    "polynomial_cutoff_p = 5": _set_model(polynomial_cutoff_p=5),
     "not a NequIP file that is known": _set_model(num_features=4),
     "num_features": _set_model(num_features=[3, 3, 3]),
     "middle of a validation": lambda c: c["state_dict"]["ema._extra_state"].update(

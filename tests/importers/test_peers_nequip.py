@@ -62,6 +62,7 @@ CASES: dict[str, dict[str, Any]] = {
     "pair cutoffs": {**COMMON, "per_edge_type_cutoff": {"H": 2.0, "C": {"H": 3.0, "C": 2.5}}},
     "neighbours per type": {**COMMON, "avg_num_neighbors": {"O": 3.0, "C": 5.5, "H": 2.25}},
     "ZBL": {**COMMON, "pair_potential": ZBL},
+    "ZBL, p": {**COMMON, "pair_potential": ZBL, "polynomial_cutoff_p": 4},
     "ZBL, pair cutoffs": {**COMMON, "pair_potential": ZBL, "per_edge_type_cutoff": {"H": 2.0}},
     "scalar scale and shift": {
         **COMMON,
