@@ -1,0 +1,94 @@
+"""Prints spherical harmonics of a unit vector (ux, uy, uz), and the way back from their gradient.
+
+With y as the polar axis, Y_l,±m = q_lm(y) * (c_m or s_m): a polynomial of degree l - m in y times
+c_m + i s_m = (z + i x)^m, printed as cos and sin. So two multiplications per component suffice,
+and the gradient runs back through the same two factors instead of a table of dY/dvector.
+"""
+
+from functools import cache
+from math import factorial, sqrt
+
+from numpy.polynomial import Legendre, Polynomial
+
+
+def component(l: int, b: int) -> str:  # noqa: E741
+    """Name of component b (m = b - l) of Y_l."""
+    return f"y{l * l + b}"
+
+
+@cache
+def polar_factor(l: int, m: int) -> tuple[float, ...]:  # noqa: E741
+    """Coefficients of q_lm, rising powers of y; |Y_l|^2 = 2l + 1."""
+    derivative = Legendre.basis(l).deriv(m) if m else Legendre.basis(l)
+    scale = sqrt((2 * l + 1) * (2 if m else 1) * factorial(l - m) / factorial(l + m))
+    return tuple(scale * float(value) for value in derivative.convert(kind=Polynomial).coef)
+
+
+def print_harmonics(degrees: list[int]) -> list[str]:
+    """Lines that define y1, y2, ... for the degrees asked for (Y_0 is 1)."""
+    lines = []
+    for m in range(1, max(degrees) + 1):
+        if m == 1:
+            lines.append("cos1, sin1 = uz, ux")
+        else:
+            lines.append(f"cos{m} = uz * cos{m - 1} - ux * sin{m - 1}")
+            lines.append(f"sin{m} = uz * sin{m - 1} + ux * cos{m - 1}")
+    lines += ["yy = uy * uy"] if max(degrees) > 1 else []
+    for l, m in _factors(degrees):  # noqa: E741
+        if 0 < m < l:
+            lines.append(f"q{l}{m} = {_polynomial(polar_factor(l, m))}")
+        if m == 0:
+            lines.append(f"{component(l, l)} = {_polynomial(polar_factor(l, m))}")
+        else:
+            lines.append(f"{component(l, l + m)} = {_factor_name(l, m)} * cos{m}")
+            lines.append(f"{component(l, l - m)} = {_factor_name(l, m)} * sin{m}")
+    return lines
+
+
+def print_vector_gradient(degrees: list[int]) -> list[str]:
+    """Lines from dy1, dy2, ... to fx, fy, fz: the gradient by the vector at fixed length.
+
+    c_m, s_m have the derivatives m c_{m-1}, m s_{m-1} by z and -m s_{m-1}, m c_{m-1} by x. The part
+    along the unit vector is taken out and the rest divided by the length.
+    """
+    sums: dict[str, list[str]] = {}
+    for l, m in _factors(degrees):  # noqa: E741
+        plus, minus = f"d{component(l, l + m)}", f"d{component(l, l - m)}"
+        if m:
+            sums.setdefault(f"dcos{m}", []).append(f"{plus} * {_factor_name(l, m)}")
+            sums.setdefault(f"dsin{m}", []).append(f"{minus} * {_factor_name(l, m)}")
+        if m < l:
+            dq = f"({plus} * cos{m} + {minus} * sin{m})" if m else plus
+            sums.setdefault("fy", []).append(f"{dq} * ({_polynomial(_slope(l, m))})")
+    lines = [f"{name} = {' + '.join(terms)}" for name, terms in sums.items()]
+    fz, fx = ["dcos1"], ["dsin1"]
+    for m in range(2, max(degrees) + 1):
+        fz.append(f"{float(m)} * (dcos{m} * cos{m - 1} + dsin{m} * sin{m - 1})")
+        fx.append(f"{float(m)} * (dsin{m} * cos{m - 1} - dcos{m} * sin{m - 1})")
+    lines += [f"fz = {' + '.join(fz)}", f"fx = {' + '.join(fx)}"]
+    lines.append("along = fx * ux + fy * uy + fz * uz")
+    return lines + [f"f{axis} = (f{axis} - along * u{axis}) * inverse" for axis in "xyz"]
+
+
+def _factors(degrees: list[int]) -> list[tuple[int, int]]:
+    return [(l, m) for l in degrees if l > 0 for m in range(l + 1)]  # noqa: E741
+
+
+def _factor_name(l: int, m: int) -> str:  # noqa: E741
+    """q_lm, or its value where it is a constant."""
+    return f"q{l}{m}" if m < l else repr(polar_factor(l, m)[0])
+
+
+def _slope(l: int, m: int) -> tuple[float, ...]:  # noqa: E741
+    return tuple(i * value for i, value in enumerate(polar_factor(l, m)))[1:]
+
+
+def _polynomial(coefficients: tuple[float, ...]) -> str:
+    """Horner's rule in yy; the polynomials are even or odd in y."""
+    odd = (len(coefficients) - 1) % 2
+    *lower, text = [repr(value) for value in coefficients[odd::2]]
+    for value in reversed(lower):
+        text = f"{value} + yy * ({text})" if "yy" in text else f"{value} + yy * {text}"
+    if odd:
+        text = f"uy * ({text})" if "yy" in text else f"uy * {text}"
+    return text

@@ -1,0 +1,60 @@
+"""Device functions that the printed kernels call, and the ordered sum over edges of a sender.
+
+The kernels themselves are printed from the instruction tables by `triton_printer.py`.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def direction(vx, vy, vz):
+    """Unit vector, length and 1 / length."""
+    square = vx * vx + vy * vy + vz * vz
+    inverse = tl.rsqrt(square)
+    return vx * inverse, vy * inverse, vz * inverse, square * inverse, inverse
+
+
+@triton.jit
+def hermite(t):
+    """H0..H3 of `radial_table.py`: weights of value and slope at either knot."""
+    one = 1.0 - t
+    return (1.0 + 2.0 * t) * one * one, t * one * one, t * t * (3.0 - 2.0 * t), -t * t * one
+
+
+@triton.jit
+def hermite_slope(t):
+    """dH0/dt..dH3/dt."""
+    one = 1.0 - t
+    bump = 6.0 * t * one
+    return -bump, one * (1.0 - 3.0 * t), bump, t * (3.0 * t - 2.0)
+
+
+@triton.jit
+def add(pointer, value, mask, DETERMINISTIC: tl.constexpr):
+    """Add to memory that other programs add to, or, deterministic, to memory of one's own."""
+    if DETERMINISTIC:
+        tl.store(pointer, tl.load(pointer, mask=mask) + value, mask=mask)
+    else:
+        tl.atomic_add(pointer, value, mask=mask, sem="relaxed")
+
+
+@triton.jit
+def sum_by_sender(per_edge, order, start_of, total, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    """total [senders, WIDTH] = sum of per_edge [edges, WIDTH] over each sender's edges, in order.
+
+    order     [edges]        edges sorted by sender
+    start_of  [senders + 1]  where each sender's edges start in `order`
+    """
+    sender = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)  # [BLOCK]
+
+    mask = column < WIDTH
+    start, end = tl.load(start_of + sender), tl.load(start_of + sender + 1)
+
+    result = tl.zeros((BLOCK,), per_edge.dtype.element_ty)  # [BLOCK]
+    for i in range(start, end):
+        edge = tl.load(order + i)
+        result += tl.load(per_edge + edge * WIDTH + column, mask=mask, other=0.0)
+
+    tl.store(total + sender * WIDTH + column, result, mask=mask)

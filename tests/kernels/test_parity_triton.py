@@ -1,0 +1,172 @@
+"""The Triton kernels compute what the reference computes: on a GPU, else in the interpreter."""
+
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before the first import of Triton
+
+pytest.importorskip("triton")
+
+from torch import Tensor
+
+from fastequi.kernels.convolution import triton_launch, triton_op
+from fastequi.kernels.convolution.edges import Edges
+from fastequi.kernels.convolution.fused_reference import fused_convolution
+from fastequi.kernels.instructions import Instructions
+from fastequi.kernels.radial_table import RadialTable
+from fastequi.kernels.testing import (
+    Problem,
+    assert_fused_parity,
+    assert_training_parity,
+    poisoned_memory,
+    problems,
+    relative_rms,
+)
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+NAMED = {problem.name: problem for problem in problems()}
+IN_FLOAT32 = ("natural", "odd channels")
+
+
+def cases() -> list:
+    """Everything in float64, a choice in float32; the rest where time is no object."""
+    slow = pytest.mark.slow if DEVICE == "cpu" else ()
+    return [
+        pytest.param(problem, dtype, id=f"{problem}-{str(dtype)[-2:]}", marks=marks)
+        for problem in problems()
+        for dtype in (torch.float32, torch.float64)
+        for marks in [() if dtype == torch.float64 or problem.name in IN_FLOAT32 else slow]
+    ]
+
+
+@pytest.mark.parametrize(("problem", "dtype"), cases())
+def test_training_form(problem: Problem, dtype):
+    order = 1 if problem.name == "many neighbors" and DEVICE == "cpu" else 2
+    assert_training_parity(triton_op.convolution, problem, dtype, DEVICE, order)
+
+
+@pytest.mark.parametrize(("problem", "dtype"), cases())
+def test_fused_form(problem: Problem, dtype):
+    assert_fused_parity(triton_op.fused_convolution, problem, dtype, DEVICE)
+
+
+@pytest.fixture
+def many_groups(monkeypatch):
+    """Paths split into groups as where registers run out."""
+    monkeypatch.setattr(triton_launch, "MOST", 12)
+    triton_launch.plan.cache_clear()
+    yield
+    triton_launch.plan.cache_clear()
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_split_paths(many_groups, deterministic):
+    problem = NAMED["natural"]
+    steps = triton_launch.plan(problem.instructions, True, True, torch.float64)
+    assert len(steps) > len(problem.instructions.irreps_in)
+
+    def training(*arguments):
+        return triton_op.convolution(*arguments, deterministic=deterministic)
+
+    def fused(*arguments):
+        return triton_op.fused_convolution(*arguments, deterministic=deterministic)
+
+    assert_training_parity(training, problem, torch.float64, DEVICE, order=1)
+    assert_fused_parity(fused, problem, torch.float64, DEVICE)
+
+
+Arguments = tuple[list[Tensor], Tensor, Edges, RadialTable, Instructions]
+
+
+def arguments(problem: Problem, dtype: torch.dtype = torch.float32) -> Arguments:
+    x = [block.to(DEVICE, dtype) for block in problem.features()]
+    edges = problem.edges()
+    sender, receiver, row_start = (
+        t.to(DEVICE) for t in (edges.sender, edges.receiver, edges.row_start)
+    )
+    edges = replace(edges, sender=sender, receiver=receiver, row_start=row_start)
+    vectors, table = problem.vectors().to(DEVICE, dtype), problem.table().to(dtype, DEVICE)
+    return x, vectors, edges, table, problem.instructions
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_adjoint_without_autograd(deterministic):
+    x, vectors, edges, table, instructions = arguments(NAMED["natural"], torch.float64)
+    for leaf in (*x, vectors):
+        leaf.requires_grad_(True)
+    out = fused_convolution(x, vectors, edges, table, instructions)
+    g = [torch.randn_like(block) for block in out]
+    *dx, dvectors = torch.autograd.grad(out, [*x, vectors], g)
+
+    inputs = (g, x, vectors, edges, table, instructions)
+    with torch.no_grad(), poisoned_memory():
+        got = triton_op.fused_adjoint(*inputs, deterministic=deterministic)
+        none, alone = triton_op.fused_adjoint(*inputs, needs_dx=False)
+    assert none == []
+    for a, b in zip([*got[0], got[1], alone], [*dx, dvectors, dvectors], strict=True):
+        assert relative_rms(a, b) < 1e-12
+
+
+def test_deterministic_results_are_equal_bit_for_bit():
+    """The interpreter runs programs in order, so only a GPU can fail this."""
+    inputs = arguments(NAMED["many neighbors" if DEVICE == "cuda" else "natural"])
+    g = [torch.randn_like(block) for block in triton_op.fused_convolution(*inputs)]
+    runs = [triton_op.fused_adjoint(g, *inputs, deterministic=True) for _ in range(3)]
+    for dx, dvectors in runs[1:]:
+        assert torch.equal(dvectors, runs[0][1])
+        assert all(torch.equal(a, b) for a, b in zip(dx, runs[0][0], strict=True))
+
+
+def test_skin_edges_change_no_bit():
+    """A list with a skin may be passed: edges beyond the cutoff are as if they were not there."""
+    x, vectors, edges, table, instructions = arguments(NAMED["natural"])
+    far = vectors.norm(dim=1) >= table.cutoff
+    assert far.any()
+    moved = torch.where(far.unsqueeze(1), 7 * vectors, vectors)
+    a = triton_op.fused_convolution(x, vectors, edges, table, instructions)
+    b = triton_op.fused_convolution(x, moved, edges, table, instructions)
+    assert all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
+    g = [torch.ones_like(block) for block in a]
+    _, dvectors = triton_op.fused_adjoint(g, x, vectors, edges, table, instructions)
+    assert torch.equal(dvectors[far], torch.zeros_like(dvectors[far]))
+
+
+def test_operators_are_well_formed():
+    """Schemas, shapes without data and autograd registration, as torch.compile needs them."""
+    x, vectors, edges, table, instructions = arguments(NAMED["last layer"], torch.float64)
+    tests = ("test_schema", "test_faketensor", "test_autograd_registration")
+    x = [block.requires_grad_(True) for block in x]
+    key = triton_op._key(instructions)
+    fused = (x, vectors.requires_grad_(True), edges.sender, edges.row_start, None, table.knots)
+    torch.library.opcheck(triton_op._fused, (*fused, table.cutoff, key, False), test_utils=tests)
+    y = torch.randn(edges.n_edges, 9, dtype=torch.float64, device=DEVICE, requires_grad=True)
+    w = torch.randn(edges.n_edges, instructions.n_weights, dtype=torch.float64, device=DEVICE)
+    stored = (x, y, w.requires_grad_(True), edges.sender, edges.row_start, key, False)
+    torch.library.opcheck(triton_op._stored, stored, test_utils=tests)
+
+
+def test_compiles_without_breaking_the_graph():
+    x, vectors, edges, table, instructions = arguments(NAMED["last layer"])
+
+    @torch.compile(backend="aot_eager", fullgraph=True)
+    def energy(vectors):
+        return triton_op.fused_convolution(x, vectors, edges, table, instructions)[0].square().sum()
+
+    leaf = vectors.clone().requires_grad_(True)
+    (compiled,) = torch.autograd.grad(energy(leaf), leaf)
+    out = fused_convolution(x, leaf, edges, table, instructions)[0]
+    (expected,) = torch.autograd.grad(out.square().sum(), leaf)
+    assert relative_rms(compiled, expected) < 3e-6
+
+
+def test_wrong_arguments_are_refused():
+    x, vectors, edges, table, instructions = arguments(NAMED["natural"])
+    with pytest.raises(ValueError, match=r"vectors: got shape \[5, 3\], expected \[6, 3\]"):
+        triton_op.fused_convolution(x, vectors[:-1], edges, table, instructions)
+    mixed = [x[0], x[1].double(), x[2]]
+    with pytest.raises(ValueError, match=r"x\[1\]: got torch.float64"):
+        triton_op.fused_convolution(mixed, vectors, edges, table, instructions)
