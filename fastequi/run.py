@@ -24,6 +24,7 @@ from fastequi.md.integrators import INTEGRATORS
 from fastequi.md.simulation import Simulation
 from fastequi.md.state import State, state_from_atoms
 from fastequi.md.structure import read_structure
+from fastequi.md.trajectory.appending import write_durably
 from fastequi.md.trajectory.checkpoint import (
     Checkpoint,
     check_fingerprint,
@@ -169,17 +170,7 @@ def execute(setup: Setup) -> dict[str, Any]:
     """
     simulation, directory = setup.simulation, setup.directory
     with only_writer(directory), _naming_files(directory), stopping_on_signals(simulation):
-        if setup.checkpoint is None:
-            empty_run_directory(setup.directory)
-        else:
-            set_aside_later(setup.directory / CHECKPOINTS, setup.checkpoint.step)
-        (setup.directory / RESOLVED_CONFIG).write_text(to_toml(setup.config))
-        outputs = Outputs(
-            setup.directory,
-            fingerprint=setup.fingerprint,
-            resumed=setup.checkpoint,
-            **setup.config.output.model_dump(exclude={"directory"}),
-        )
+        outputs = _open_outputs(setup)
         try:
             simulation.observers += outputs.observers
             with _reproducible(setup.potential.device):
@@ -190,12 +181,24 @@ def execute(setup: Setup) -> dict[str, Any]:
             raise PhysicsError(f"{error}\nlast good frame: {path}") from error
         finally:
             outputs.close()
-        if simulation.state.step < setup.config.dynamics.steps:
+        if setup.steps_left:
             raise Stopped(f"stopped at step {simulation.state.step} after writing a checkpoint")
         outputs.write_frame(simulation, FINAL)
         summary = summarize(setup, outputs.elapsed_s(simulation))
-        (setup.directory / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+        write_durably(directory / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
     return summary
+
+
+def _open_outputs(setup: Setup) -> Outputs:
+    """Clear the directory, or cut its files back to the checkpoint, and open them."""
+    directory = setup.directory
+    if setup.checkpoint is None:
+        empty_run_directory(directory)
+    else:
+        set_aside_later(directory / CHECKPOINTS, setup.checkpoint.step)
+    write_durably(directory / RESOLVED_CONFIG, to_toml(setup.config).encode())
+    settings = setup.config.output.model_dump(exclude={"directory"})
+    return Outputs(directory, fingerprint=setup.fingerprint, resumed=setup.checkpoint, **settings)
 
 
 def summarize(setup: Setup, elapsed_s: dict[str, float]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 
 import fastequi
 from fastequi._version import __version__
+from fastequi.importers import choose_device
 from fastequi.kernels.dispatch import IMPLEMENTATIONS, choose_kernels
 
 _PACKAGES = ("torch", "triton", "numpy", "ase", "vesin", "e3nn", "h5py", "safetensors", "numba")
@@ -58,8 +59,9 @@ def _accelerator() -> str:
 
 
 def _kernels() -> str:
-    name, reason = choose_kernels("auto")
-    return f"{', '.join(IMPLEMENTATIONS)}; auto takes {name} ({reason})"
+    device = choose_device("auto")
+    name, reason = choose_kernels("auto", device)
+    return f"{', '.join(IMPLEMENTATIONS)}; on {device.type}, auto takes {name} ({reason})"
 
 
 def _version(package: str) -> str:

@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 the input is wrong, 3 the physics failed, 75 stopped after
 1 an error of fastequi itself.
 """
 
+import logging
 import os
 import sys
 import traceback
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; errors are printed to stderr."""
     warnings.showwarning = _show_warning
+    _show_progress_of_slow_starts()
     try:
         result = make_app()(list(arguments), exit_on_error=False)
         return result if isinstance(result, int) else 0
@@ -81,6 +83,14 @@ def _print_bug(error: Exception) -> None:
             "  fastequi info",
             file=sys.stderr,
         )
+
+
+def _show_progress_of_slow_starts() -> None:
+    """What takes a while before the run starts, such as compiling, is said on stderr."""
+    logger = logging.getLogger("fastequi")
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler())
+        logger.setLevel(logging.INFO)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:

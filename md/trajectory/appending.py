@@ -79,6 +79,13 @@ def replace_durably(temporary: Path, path: Path) -> None:
     fsync(path.parent)
 
 
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a whole file, by way of a temporary one, so that it is never seen half written."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(data)
+    replace_durably(temporary, path)
+
+
 def _check_length(path: Path, offset: int) -> None:
     if not path.is_file():
         raise InputError(f"{path}: missing, but the checkpoint goes on from its byte {offset}")

@@ -22,7 +22,7 @@ from torch import Tensor
 from fastequi._version import __version__
 from fastequi.errors import InputError
 from fastequi.md.state import State
-from fastequi.md.trajectory.appending import replace_durably
+from fastequi.md.trajectory.appending import write_durably
 
 #: How many checkpoints are kept: one may be lost with a disk block, not two.
 KEEP = 2
@@ -86,9 +86,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     }
     header["sha256"] = _digest(checkpoint.tensors, header)
     path = folder / f"step-{checkpoint.step:09d}.safetensors"
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(save(checkpoint.tensors, {_HEADER: json.dumps(header)}))
-    replace_durably(temporary, path)
+    write_durably(path, save(checkpoint.tensors, {_HEADER: json.dumps(header)}))
     for old in _checkpoint_files(folder)[:-KEEP]:
         old.unlink()
     return path

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastequi.md.observers import thermodynamics
 from fastequi.md.simulation import Simulation
-from fastequi.md.trajectory.appending import RecordFile, replace_durably
+from fastequi.md.trajectory.appending import RecordFile, write_durably
 from fastequi.md.trajectory.checkpoint import Checkpoint, checkpoint_of, write_checkpoint
 from fastequi.md.trajectory.directory import CHECKPOINTS, LOG, TRAJECTORIES
 from fastequi.md.trajectory.extxyz import ExtxyzFile, extxyz_text
@@ -91,10 +91,7 @@ class Outputs:
     def write_frame(self, simulation: Simulation, name: str) -> Path:
         """Write this step's frame to a file of its own (extxyz), replacing an older one."""
         path = self.directory / name
-        frame = frame_of(simulation)
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(extxyz_text(frame))
-        replace_durably(temporary, path)
+        write_durably(path, extxyz_text(frame_of(simulation)).encode())
         return path
 
     def close(self) -> None:

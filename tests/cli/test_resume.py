@@ -63,9 +63,9 @@ def test_kill_minus_9(toml, command, spawn, tmp_path, ensemble, dtype, form):
     assert command("run", toml(tmp_path / "whole", **settings)).code == 0
     path = toml(tmp_path / "parts", **settings)
     directory = tmp_path / "parts" / "run"
-    process = spawn("run", path, TOY_DELAY_S="0.01")
+    process = spawn("run", path, TOY_DELAY_S="0.03")
     wait_for(lambda: (directory / "checkpoints" / "step-000000020.safetensors").exists(), process)
-    time.sleep(random.uniform(0.0, 0.5))
+    time.sleep(random.uniform(0.0, 0.5))  # 130 steps of 0.03 s and more are left
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert not (directory / "summary.json").exists()
@@ -99,9 +99,9 @@ def test_signal_writes_a_checkpoint_and_exits_75(toml, command, spawn, tmp_path,
     assert command("run", toml(tmp_path / "whole", steps=100)).code == 0
     path = toml(tmp_path / "parts", steps=100)
     directory = tmp_path / "parts" / "run"
-    process = spawn("run", path, TOY_DELAY_S="0.02")
+    process = spawn("run", path, TOY_DELAY_S="0.03")
     wait_for(lambda: (directory / "log.csv").exists(), process)
-    time.sleep(0.2)
+    time.sleep(random.uniform(0.0, 0.5))
     process.send_signal(name)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 75
