@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fastequi.errors import InputError
+from fastequi.kernels.instructions import Instructions
 
 #: Implementation -> the module that provides `fused_convolution`; 'reference' fuses nothing.
 FUSED = {"cpu": "fastequi.kernels.convolution.cpu_op"}
@@ -47,3 +48,10 @@ def _best(device: torch.device) -> tuple[str, str]:
 def fused_convolution(implementation: str) -> Callable[..., list[Tensor]]:
     """The function that an implementation provides."""
     return import_module(FUSED[implementation]).fused_convolution
+
+
+def prepare(
+    implementation: str, layers: list[Instructions], dtype: torch.dtype, stretched: bool
+) -> None:
+    """Compile ahead what the layers of a model need."""
+    import_module(FUSED[implementation]).prepare(layers, dtype, stretched)

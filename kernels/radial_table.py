@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 from torch.autograd import forward_ad
 
@@ -56,6 +57,20 @@ class RadialTable:
         """The same table in the arithmetic of a model."""
         knots = self.knots.to(device=device, dtype=dtype).contiguous()
         return RadialTable(knots, self.cutoff, self.value_error, self.slope_error)
+
+
+def tables_to_bytes(tables: list[RadialTable]) -> bytes:
+    """For a file; see `tables_from_bytes`."""
+    tensors = {f"knots.{k}": table.knots for k, table in enumerate(tables)}
+    facts = [(table.cutoff, table.value_error, table.slope_error) for table in tables]
+    return save(tensors | {"facts": torch.tensor(facts, dtype=torch.float64)})
+
+
+def tables_from_bytes(content: bytes) -> list[RadialTable]:
+    """What `tables_to_bytes` wrote."""
+    tensors = load(content)
+    facts = tensors["facts"].tolist()
+    return [RadialTable(tensors[f"knots.{k}"], *fact) for k, fact in enumerate(facts)]
 
 
 def locate(lengths: Tensor, table: RadialTable) -> tuple[Tensor, Tensor, Tensor]:

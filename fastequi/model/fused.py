@@ -7,15 +7,24 @@ they are computed per species and nothing is gathered per atom. Everything node-
 """
 
 import copy
+import hashlib
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from fastequi._version import __version__
 from fastequi.errors import InputError
 from fastequi.graph import Graph, edge_vectors
+from fastequi.kernels import cache
 from fastequi.kernels.convolution.edges import make_edges
-from fastequi.kernels.radial_table import RadialTable, build_tables
+from fastequi.kernels.dispatch import fused_convolution, prepare
+from fastequi.kernels.radial_table import (
+    RadialTable,
+    build_tables,
+    tables_from_bytes,
+    tables_to_bytes,
+)
 from fastequi.model.interaction import Interaction
 from fastequi.model.nequip import NequIP
 from fastequi.potential import Prediction, prediction_from_edges
@@ -25,13 +34,16 @@ class FusedNequIP:
     """Energies and forces of a `NequIP` network through an implementation of the fused convolution.
 
     network         with its weights, on its device, in its precision
-    implementation  the module of kernels.convolution that provides `fused_convolution`
+    implementation  a name of kernels.dispatch, 'cpu' for example
     tables          radial weights of each layer
     """
 
-    def __init__(self, network: NequIP, implementation: "Implementation") -> None:
-        self.network, self.implementation = network, implementation
-        self.tables = [t.to(network.dtype, network.device) for t in radial_tables(network)]
+    def __init__(self, network: NequIP, implementation: str) -> None:
+        self.network = network
+        self.convolution = fused_convolution(implementation)
+        layers = [layer.shapes.instructions for layer in network.interactions()]
+        prepare(implementation, layers, network.dtype, network.spec.pair_cutoffs)
+        self.tables = [t.to(network.dtype, network.device) for t in cached_tables(network)]
 
     def compute(self, graph: Graph) -> Prediction:
         """Energies, forces and stress; keeps no autograd graph."""
@@ -59,7 +71,7 @@ class FusedNequIP:
                 sent, edges = layer.send([network.embedding.unsqueeze(1)], every), by_species
             else:
                 sent, edges = layer.send(x, species), by_atom
-            summed = self.implementation(sent, vectors, edges, table, layer.shapes.instructions)
+            summed = self.convolution(sent, vectors, edges, table, layer.shapes.instructions)
             x = layer.update(summed, x, species, network.attributes())
         return network.energies(x, graph, lengths)
 
@@ -69,8 +81,19 @@ class FusedNequIP:
         return self.network.cutoff / self.network.basis.pair_cutoff[species[dst], species[src]]
 
 
-#: fused_convolution(x, vectors, edges, table, instructions) -> blocks
-Implementation = Callable[..., list[Tensor]]
+def cached_tables(network: NequIP) -> list[RadialTable]:
+    """`radial_tables` in the network's precision, kept on disk between runs."""
+    digest = hashlib.sha256(f"{network.spec.to_json()} {network.dtype} {__version__}".encode())
+    for name, tensor in network.state_dict().items():
+        if "radial" in name or "basis" in name:
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    entry = f"tables-{digest.hexdigest()[:32]}"
+    stored = cache.read(entry)
+    if stored is None:
+        tables = [table.to(network.dtype, "cpu") for table in radial_tables(network)]
+        cache.write(entry, tables_to_bytes(tables))
+        return tables
+    return tables_from_bytes(stored)
 
 
 def radial_tables(network: NequIP) -> list[RadialTable]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from fastequi.graph import Graph
-from fastequi.kernels.dispatch import FUSED, fused_convolution
+from fastequi.kernels.dispatch import FUSED
 from fastequi.model.file import ModelData, build_model
 from fastequi.model.fused import FusedNequIP
 from fastequi.model.nequip import NequIP
@@ -105,5 +105,5 @@ def loaded(
     network.requires_grad_(False)
     network.eval()
     fused = kernels[0] in FUSED
-    engine = FusedNequIP(network, fused_convolution(kernels[0])) if fused else network
+    engine = FusedNequIP(network, kernels[0]) if fused else network
     return LoadedModel(network, engine, name, data.sha256, dtype_name, *kernels, data.provenance)

@@ -5,15 +5,16 @@ the channels of the input irreps, so that each owns the columns of dx that it ad
 race, no atomic, and the result does not depend on timing.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fastequi.kernels import cache
 from fastequi.kernels.convolution.cpu_kernels import (
     ARGUMENTS,
     KernelSpec,
@@ -23,17 +24,22 @@ from fastequi.kernels.convolution.cpu_kernels import (
 )
 from fastequi.kernels.convolution.edges import Edges
 from fastequi.kernels.instructions import Instructions, Path
-from fastequi.kernels.llvm.compiler import Kernel, vector_bytes
+from fastequi.kernels.llvm.compiler import Kernel, entry_name, vector_bytes
 from fastequi.kernels.llvm.threads import n_threads, run_side_by_side
 
 _SLOT = {name: i for i, name in enumerate(ARGUMENTS)}
 _REALS = {torch.float32: "float", torch.float64: "double"}
 
 
-@cache
+@functools.cache
 def compiled(spec: KernelSpec) -> Kernel:
     """The kernel, from the cache on disk or compiled now."""
     return Kernel(spec.name, print_kernel(spec), n_integers=4)
+
+
+def is_cached(spec: KernelSpec) -> bool:
+    """Whether the kernel needs no compilation."""
+    return cache.read(entry_name(spec.name, print_kernel(spec))) is not None
 
 
 def edge_lanes(dtype: torch.dtype) -> int:
@@ -243,7 +249,7 @@ def _split_receivers(row_start: Tensor, parts: int) -> list[tuple[int, int]]:
     return [(a, b) for a, b in pairwise(bounds) if b > a]
 
 
-@cache
+@functools.cache
 def _split_channels(
     instructions: Instructions, dtype: torch.dtype, parts: int
 ) -> list[list[Segment]]:

@@ -1,14 +1,26 @@
 """The fused convolution on the CPU, with its first derivative, for inference and dynamics."""
 
+import logging
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fastequi.kernels.convolution.cpu_launch import EdgeArrays, Launch, edge_arrays, n_shares
+from fastequi.kernels.convolution.cpu_launch import (
+    EdgeArrays,
+    Launch,
+    compiled,
+    edge_arrays,
+    is_cached,
+    kernel_spec,
+    n_shares,
+    segments,
+)
 from fastequi.kernels.convolution.edges import Edges
 from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.radial_table import RadialTable
+
+logger = logging.getLogger(__name__)
 
 
 def fused_convolution(
@@ -26,6 +38,23 @@ def fused_convolution(
     if arrays is None:
         arrays = edge_arrays(edges, vectors.dtype, vectors=vectors, stretch=edges.stretch)
     return list(_Fused.apply(arrays, table, instructions, vectors, *x))
+
+
+def prepare(layers: list[Instructions], dtype: torch.dtype, stretched: bool) -> None:
+    """Compile what a model needs, saying so; nothing to do when it is in the cache.
+
+    The first layer's features depend on the species alone: they need no dE/dx.
+    """
+    wanted = {
+        kernel_spec(instructions, segment, dtype, True, outputs, stretched): None
+        for k, instructions in enumerate(layers)
+        for segment in segments(instructions, dtype)
+        for outputs in ((), ("x", "edges") if k else ("edges",))
+    }
+    missing = [spec for spec in wanted if not is_cached(spec)]
+    for k, spec in enumerate(missing):
+        logger.info("compiling kernel %d of %d for this processor", k + 1, len(missing))
+        compiled(spec)
 
 
 def _constants(table: RadialTable, dtype: torch.dtype) -> Tensor:
@@ -53,7 +82,9 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
         x, arrays, instructions = ctx.saved_tensors, ctx.arrays, ctx.instructions
         dtype = x[0].dtype
         wants_x = any(ctx.needs_input_grad[4:])

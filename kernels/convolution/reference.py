@@ -29,7 +29,8 @@ def convolution(
     returns    per output irrep [atoms, 2*l3+1, channels of all its paths]
     """
     n_atoms = x[0].shape[0] if n_receivers is None else n_receivers
-    gathered = [block[edge_src] for block in x]
+    # index_select, not x[edge_src]: its derivative adds in a fixed order, whatever the threads do
+    gathered = [block.index_select(0, edge_src) for block in x]
     y = harmonics.split([2 * degree + 1 for degree in range(instructions.l_max + 1)], dim=1)
     w = weights.split([path.channels for path in instructions.paths], dim=1)
     messages: list[list[Tensor]] = [[] for _ in instructions.irreps_out]

@@ -1,26 +1,24 @@
 """Compile printed IR for this CPU and keep the machine code on disk.
 
-The cache is one object file per kernel, named by the hash of its text, this CPU and the LLVM
-version. Files are written beside their place and renamed, so runs that start together are safe;
-what cannot be written is compiled again next time, what is damaged is compiled again now.
+One object file per kernel, named by the hash of its text, this CPU and the LLVM version.
 """
 
 import ctypes
+import functools
 import hashlib
-import os
 import platform
 import threading
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
 
+from fastequi.kernels import cache
+
 _lock = threading.Lock()
 
 
-@cache
+@functools.cache
 def target_machine() -> Any:
     """LLVM's model of this CPU, with all its instructions."""
     llvm.initialize_native_target()
@@ -34,21 +32,13 @@ def target_machine() -> Any:
     )
 
 
-@cache
+@functools.cache
 def vector_bytes() -> int:
     """Width of this CPU's vector registers: 64 (AVX-512), 32 (AVX2) or 16."""
     features = llvm.get_host_cpu_features()
     if features.get("avx512f"):
         return 64
     return 32 if features.get("avx2") else 16
-
-
-def cache_folder() -> Path:
-    """Where compiled kernels are kept: FASTEQUI_CACHE, or the user's cache folder."""
-    if folder := os.environ.get("FASTEQUI_CACHE"):
-        return Path(folder)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "fastequi"
 
 
 class Kernel:
@@ -84,38 +74,23 @@ def _new_machine() -> Any:
 
 
 def _object_code(name: str, source: str) -> bytes:
-    path = cache_folder() / f"{name[:40]}-{_key(source)}.o"
-    code = _read(path)
+    entry = entry_name(name, source)
+    code = cache.read(entry)
     if code is None:
         code = compile_ir(source)
-        _write(path, code)
+        cache.write(entry, code)
     return code
+
+
+def entry_name(name: str, source: str) -> str:
+    """Where the cache keeps the machine code of a kernel."""
+    return f"{name[:40]}-{_key(source)}.o"
 
 
 def _key(source: str) -> str:
     machine = (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), platform.machine())
     text = repr((source, machine, llvmlite.__version__, llvm.llvm_version_info))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _read(path: Path) -> bytes | None:
-    """A cached object, or None when there is none or it is damaged (its hash stands in front)."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    digest, code = content[:32], content[32:]
-    return code if hashlib.sha256(code).digest() == digest else None
-
-
-def _write(path: Path, code: bytes) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(hashlib.sha256(code).digest() + code)
-        partial.replace(path)
-    except OSError:
-        return  # a read-only or full cache costs time, not correctness
 
 
 def compile_ir(source: str) -> bytes:
