@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test clean
 
 demo: $(VENV)/installed  ## real MD of a silicon crystal with sevennet-0
-	$(BIN)/fastequi init silicon demo-run --overwrite
+	test -e demo-run/md.toml || $(BIN)/fastequi init silicon demo-run
 	$(BIN)/fastequi run demo-run/md.toml --overwrite
 
 test: $(VENV)/installed-dev  ## everything that CI runs
