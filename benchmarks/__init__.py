@@ -1,0 +1,1 @@
+"""Benchmarks: run from the top of the repository, `python -m benchmarks.NAME --help`."""
