@@ -23,6 +23,7 @@ COMMANDS = (
     ("init", "fastequi.cli.init:init", "Write a commented example to start from."),
     ("info", "fastequi.cli.info:info", "Show this machine and installation, or what a model is."),
     ("convert", "fastequi.cli.convert:convert", "Turn another program's model into a model file."),
+    ("bench", "fastequi.cli.bench:bench", "Time the kernels, or check them, on your structure."),
 )
 
 DEBUG_VARIABLE = "FASTEQUI_DEBUG"
