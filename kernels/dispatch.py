@@ -11,7 +11,12 @@ from fastequi.errors import InputError
 from fastequi.kernels.instructions import Instructions
 
 #: Implementation -> the module that provides `fused_convolution`; 'reference' fuses nothing.
-FUSED = {"cpu": "fastequi.kernels.convolution.cpu_op"}
+FUSED = {
+    "cpu": "fastequi.kernels.convolution.cpu_op",
+    "triton": "fastequi.kernels.convolution.triton_op",
+}
+#: Implementation -> the kind of device it runs on and the package that it needs.
+_NEEDS = {"cpu": ("cpu", "llvmlite"), "triton": ("cuda", "triton")}
 IMPLEMENTATIONS = ("reference", *FUSED)
 
 
@@ -27,22 +32,24 @@ def choose_kernels(requested: str, device: torch.device) -> tuple[str, str]:
             f"kernels = {requested!r} is not available in this version; "
             f"allowed: auto, {', '.join(IMPLEMENTATIONS)}"
         )
-    if requested == "cpu":
-        if device.type != "cpu":
+    if requested in _NEEDS:
+        kind, package = _NEEDS[requested]
+        if device.type != kind:
             raise InputError(
-                f"kernels = 'cpu' cannot run on device {device}; use auto or reference"
+                f"kernels = {requested!r} runs on {kind}, not on {device}; use auto or reference"
             )
-        if find_spec("llvmlite") is None:
-            raise InputError("kernels = 'cpu' needs the package llvmlite: pip install llvmlite")
+        if find_spec(package) is None:
+            raise InputError(f"kernels = {requested!r} needs: pip install {package}")
     return requested, "as asked"
 
 
 def _best(device: torch.device) -> tuple[str, str]:
-    if device.type != "cpu":
-        return "reference", f"plain torch, the only implementation for {device.type}"
-    if find_spec("llvmlite") is None:
-        return "reference", "the CPU kernels need the package llvmlite, which is not installed"
-    return "cpu", "compiled for this processor"
+    for name, (kind, package) in _NEEDS.items():
+        if device.type == kind:
+            if find_spec(package) is not None:
+                return name, f"compiled for this {'processor' if kind == 'cpu' else 'GPU'}"
+            return "reference", f"the {name} kernels need the package {package}: not installed"
+    return "reference", f"plain torch, the only implementation for {device.type}"
 
 
 def fused_convolution(implementation: str) -> Callable[..., list[Tensor]]:
@@ -54,4 +61,6 @@ def prepare(
     implementation: str, layers: list[Instructions], dtype: torch.dtype, stretched: bool
 ) -> None:
     """Compile ahead what the layers of a model need."""
-    import_module(FUSED[implementation]).prepare(layers, dtype, stretched)
+    module = import_module(FUSED[implementation])
+    if hasattr(module, "prepare"):  # Triton compiles at the first call, and keeps what it compiled
+        module.prepare(layers, dtype, stretched)

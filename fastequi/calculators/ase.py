@@ -1,6 +1,6 @@
 """FastEquiCalculator: any fastequi model in ASE: optimisers, dynamics, phonons, cell filters."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,9 +28,7 @@ class FastEquiCalculator(Calculator):
     energy: there is no smearing.
     """
 
-    implemented_properties: ClassVar[list[str]] = [
-        "energy", "free_energy", "energies", "forces", "stress",
-    ]  # fmt: skip
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
 
     def __init__(
         self, model: str | Potential = "sevennet-0", *, skin_A: float = 0.5, **load_options: Any

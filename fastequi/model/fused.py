@@ -27,6 +27,7 @@ from fastequi.kernels.radial_table import (
 )
 from fastequi.model.interaction import Interaction
 from fastequi.model.nequip import NequIP
+from fastequi.model.pieces import LayerRun
 from fastequi.potential import Prediction, prediction_from_edges
 
 
@@ -44,6 +45,18 @@ class FusedNequIP:
         layers = [layer.shapes.instructions for layer in network.interactions()]
         prepare(implementation, layers, network.dtype, network.spec.pair_cutoffs)
         self.tables = [t.to(network.dtype, network.device) for t in cached_tables(network)]
+
+    @property
+    def cutoff(self) -> float:
+        return self.network.cutoff
+
+    @property
+    def atomic_numbers(self) -> tuple[int, ...]:
+        return self.network.atomic_numbers
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.device
 
     def compute(self, graph: Graph) -> Prediction:
         """Energies, forces and stress; keeps no autograd graph."""
@@ -65,14 +78,12 @@ class FusedNequIP:
         by_atom = make_edges(src, dst, graph.n_atoms, stretch)
         by_species = make_edges(species[src], dst, graph.n_atoms, stretch)
         every = torch.arange(len(network.embedding), device=network.device)
-        x = [network.embedding[species].unsqueeze(1)]
+        x, attributes = [network.embedding[species].unsqueeze(1)], network.attributes()
         for k, (layer, table) in enumerate(zip(network.interactions(), self.tables, strict=True)):
-            if k == 0:
-                sent, edges = layer.send([network.embedding.unsqueeze(1)], every), by_species
-            else:
-                sent, edges = layer.send(x, species), by_atom
-            summed = self.convolution(sent, vectors, edges, table, layer.shapes.instructions)
-            x = layer.update(summed, x, species, network.attributes())
+            edges, senders = (by_atom, species) if k else (by_species, every)
+            sources = x if k else [network.embedding.unsqueeze(1)]
+            run = LayerRun(layer, table, self.convolution, edges, species, senders, attributes)
+            x = run(sources, x, vectors)
         return network.energies(x, graph, lengths)
 
     def _stretch(self, species: Tensor, src: Tensor, dst: Tensor) -> Tensor | None:

@@ -31,6 +31,18 @@ class Edges:
     def n_receivers(self) -> int:
         return self.row_start.shape[0] - 1
 
+    def of_receivers(self, begin: int, end: int) -> "Edges":
+        """The edges that atoms begin:end receive, as a graph of these receivers alone."""
+        if (begin, end) == (0, self.n_receivers):
+            return self
+        first, last = int(self.row_start[begin]), int(self.row_start[end])
+        return Edges(
+            self.sender[first:last],
+            self.receiver[first:last] - begin,
+            self.row_start[begin : end + 1] - first,
+            None if self.stretch is None else self.stretch[first:last],
+        )
+
 
 def make_edges(
     sender: Tensor, receiver: Tensor, n_atoms: int, stretch: Tensor | None = None

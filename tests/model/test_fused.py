@@ -9,10 +9,12 @@ from ase.build import bulk
 
 from fastequi.errors import InputError
 from fastequi.graph import Graph
+from fastequi.irreps import Parity
 from fastequi.kernels.radial_table import build_tables, evaluate
 from fastequi.kernels.testing import assert_hessian_symmetric
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import state_from_atoms
+from fastequi.model import pieces
 from fastequi.model.file import model_data, save_model, set_precision
 from fastequi.model.fused import FusedNequIP, radial_tables
 from fastequi.model.nequip import NequIP
@@ -21,7 +23,7 @@ from fastequi.model.spec import new_spec
 FAMILY = [(l_max, parity) for l_max in (1, 2, 3, 4) for parity in ("natural", "full", "even")]
 
 
-def network_of(l_max: int, parity: str, **changes) -> NequIP:
+def network_of(l_max: int, parity: Parity, **changes) -> NequIP:
     torch.manual_seed(0)
     spec = new_spec(
         [1, 8, 14], layers=3, l_max=l_max, channels=(8, 6, 4, 3, 2)[: l_max + 1], parity=parity,
@@ -60,7 +62,7 @@ def assert_same(network: NequIP, graph: Graph, energy: float, forces: float) -> 
 
 
 @pytest.mark.parametrize(("l_max", "parity"), FAMILY)
-def test_agrees_with_the_readable_network(l_max: int, parity: str):
+def test_agrees_with_the_readable_network(l_max: int, parity: Parity):
     """Float64: what is left is the table, whose tolerance is 2e-7 in values, 2e-5 in slopes."""
     assert_same(network_of(l_max, parity), graph_of(systems()), energy=1e-6, forces=2e-5)
 
@@ -96,6 +98,24 @@ def test_edges_beyond_the_cutoff_contribute_nothing():
     exact, wide = fused.compute(graph_of(systems())), fused.compute(graph_of(systems(), 5.5))
     assert float((exact.forces - wide.forces).abs().max()) < 1e-12
     assert float((exact.energies - wide.energies).abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("kind", ["plain", "species", "normed"])
+def test_large_systems_run_in_pieces(kind: str, monkeypatch: pytest.MonkeyPatch):
+    """Ranges of receivers, recomputed in the adjoint: the same to rounding."""
+    spec = network_of(2, "full").spec
+    connection = "species" if kind == "species" else "linear"
+    layers = tuple(
+        replace(x, self_connection=connection, layer_norm=kind == "normed") for x in spec.layers
+    )
+    engine = FusedNequIP(network_of(2, "full", layers=layers), "cpu")
+    whole = engine.compute(graph_of(systems()))
+    for size in (1, 5):
+        monkeypatch.setattr(pieces, "ATOMS_PER_PIECE", size)
+        parts = engine.compute(graph_of(systems()))
+        assert float((whole.energies - parts.energies).abs().max()) < 1e-12
+        assert float((whole.forces - parts.forces).abs().max()) < 1e-12
+        assert torch.allclose(whole.stress, parts.stress, rtol=0, atol=1e-13, equal_nan=True)
 
 
 def test_finished_potential_is_conservative():

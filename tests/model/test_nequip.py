@@ -11,13 +11,15 @@ from e3nn import o3
 
 from fastequi.errors import InputError
 from fastequi.graph import Graph
+from fastequi.irreps import Parity
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import state_from_atoms
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import ModelSpec, new_spec
 
 CHANNELS = (8, 6, 4, 3, 2)
-FAMILY = [(l_max, parity) for l_max in (1, 2, 3, 4) for parity in ("natural", "full", "even")]
+PARITIES: tuple[Parity, ...] = ("natural", "full", "even")
+FAMILY = [(l_max, parity) for l_max in (1, 2, 3, 4) for parity in PARITIES]
 
 
 def graph_of(atoms: Atoms | list[Atoms], cutoff: float = 4.0) -> Graph:
@@ -27,7 +29,7 @@ def graph_of(atoms: Atoms | list[Atoms], cutoff: float = 4.0) -> Graph:
     )
 
 
-def model_of(l_max: int, parity: str, seed: int = 0, **options) -> NequIP:
+def model_of(l_max: int, parity: Parity, seed: int = 0, **options) -> NequIP:
     torch.manual_seed(seed)
     spec = new_spec(
         [1, 8, 14], layers=3, l_max=l_max, channels=CHANNELS[: l_max + 1], parity=parity,
@@ -36,7 +38,7 @@ def model_of(l_max: int, parity: str, seed: int = 0, **options) -> NequIP:
     model = NequIP(spec)
     model.scale.copy_(torch.tensor([1.0, 1.3, 0.8]))
     model.shift.copy_(torch.tensor([-1.0, -2.0, -3.0]))
-    for layer in model.layers:
+    for layer in model.interactions():
         layer.message_scale.fill_(0.3)
     return model
 
@@ -51,7 +53,7 @@ def crystal(seed: int = 1) -> Atoms:
 
 
 @pytest.mark.parametrize(("l_max", "parity"), FAMILY)
-def test_symmetries(l_max: int, parity: str):
+def test_symmetries(l_max: int, parity: Parity):
     model = model_of(l_max, parity)
     atoms = crystal()
     before = model.compute(graph_of(atoms))
@@ -80,7 +82,8 @@ def symmetry_images(atoms: Atoms, with_reflection: bool):
     moved.positions += [0.3, -7.0, 11.0]
     yield "translation", moved, identity, keep
     shifted = atoms.copy()
-    shifted.positions[::2] += 2 * shifted.cell[0] - shifted.cell[2]
+    a, _, c = shifted.cell.array
+    shifted.positions[::2] += 2 * a - c
     yield "lattice translation of half the atoms", shifted, identity, keep
 
 
@@ -97,9 +100,9 @@ def test_all_even_features_are_chiral():
     atoms = crystal()
     mirrored = rotated(atoms, torch.diag(torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)))
     difference = {}
-    for parity in ("natural", "full", "even"):
+    for parity in PARITIES:
         model = model_of(2, parity)
-        for layer in model.layers:
+        for layer in model.interactions():
             layer.message_scale.fill_(1.0)  # strong messages
         images = [model.compute(graph_of(image)).energy for image in (atoms, mirrored)]
         difference[parity] = abs(float(images[1] - images[0]))
@@ -108,7 +111,7 @@ def test_all_even_features_are_chiral():
 
 
 @pytest.mark.parametrize(("l_max", "parity"), FAMILY)
-def test_forces_and_stress_are_derivatives(l_max: int, parity: str):
+def test_forces_and_stress_are_derivatives(l_max: int, parity: Parity):
     model, atoms, h = model_of(l_max, parity), crystal(), 1e-4
     prediction = model.compute(graph_of(atoms))
 
@@ -145,7 +148,7 @@ def test_isolated_atom_has_its_shift():
 
 
 @pytest.mark.parametrize("parity", ["natural", "full", "even"])
-def test_batch_equals_one_by_one(parity: str):
+def test_batch_equals_one_by_one(parity: Parity):
     model = model_of(2, parity)
     surface = crystal(3)
     surface.pbc = [True, True, False]
@@ -200,7 +203,7 @@ def test_unknown_element_is_named():
 
 
 @pytest.mark.parametrize(("l_max", "parity"), FAMILY)
-def test_spec_survives_json(l_max: int, parity: str):
+def test_spec_survives_json(l_max: int, parity: Parity):
     spec = model_of(l_max, parity).spec
     assert ModelSpec.from_json(spec.to_json()) == spec
     assert spec.parity == parity
