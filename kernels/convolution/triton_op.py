@@ -61,7 +61,7 @@ def fused_convolution(
 ) -> list[Tensor]:
     """As `fused_reference.fused_convolution`; differentiable once, in x and vectors.
 
-    Edges beyond the cutoff, and edges of length zero, contribute exactly nothing.
+    Edges beyond the cutoff contribute exactly nothing, so a list with a skin may be given.
     """
     arguments = _fused_arguments(x, vectors, edges, table, instructions)
     return _fused(x, vectors, *arguments, _choice(deterministic))

@@ -9,22 +9,17 @@ loop over the receiver's edges, and per edge
                dY_b += w * sum_ak C[a,b,k] x_a g_k
 
 The inference form (`fused`) evaluates Y and w itself and turns dY and dw into dE/dvector; the
-training form loads Y and w and stores their gradients. README.md has the formulas;
-to see a kernel:
-
-    python -m fastequi.kernels.convolution.triton_printer 64x1o 2 natural 1x0e+1x1o
+training form loads Y and w and stores their gradients. README.md has the formulas.
 """
 
-import sys
 from dataclasses import dataclass
 
-from fastequi.irreps import Irreps
 from fastequi.kernels.convolution.triton_harmonics import (
     component,
     print_harmonics,
     print_vector_gradient,
 )
-from fastequi.kernels.instructions import EdgeParity, Instructions, Path, make_instructions
+from fastequi.kernels.instructions import Instructions, Path
 
 _IMPORTS = """import triton
 import triton.language as tl
@@ -63,7 +58,6 @@ class _Body:
         self.mask = "None" if self.channels % group.block == 0 else "mask"
         self.n_harmonics = (instructions.l_max + 1) ** 2
         self.pass_name = "backward" if backward else "forward"
-        self.m: dict[tuple[int, int], str] = {}
         self._seen: set[str] = set()
 
     # -- the two kernels ---------------------------------------------------------------------
@@ -77,8 +71,7 @@ class _Body:
         lines += [f"    sum{p}_{k} = {zero}" for p, path in self.paths for k in _range(path.l3)]
         edge = self._load_edge(slopes=False)
         for p, path in self.paths:
-            edge += ["", *self._weight(path, "w"), *self._coupling(p, path)]
-            edge += self._forward_path(p, path)
+            edge += ["", *self._weight(p, path), *self._forward_path(p, path)]
         lines += ["", *self._edge_loop(edge), ""]
         for p, path in self.paths:
             lines += [
@@ -101,9 +94,9 @@ class _Body:
             ]
         edge = self._load_edge(slopes=True)
         for p, path in self.paths:
-            edge += ["", *self._weight(path, "w")]
-            edge += self._weight(path, "slope") if self.fused else []
-            edge += [*self._coupling(p, path), *self._backward_path(p, path)]
+            edge += ["", *self._weight(p, path)]
+            edge += ["slope = d0 * k0 + d1 * k1 + d2 * k2 + d3 * k3"] if self.fused else []
+            edge += self._backward_path(p, path)
         edge += ["", *self._store_dx(), *self._store_edge_gradients()]
         return [*lines, "", *self._edge_loop(edge)]
 
@@ -181,7 +174,7 @@ class _Body:
                 "if stretch is not None:",
                 "    scale *= tl.load(stretch + e)",
                 "position = length * scale  # along the table, in intervals",
-                "if position < last_interval + 1:  # beyond the cutoff nothing happens",
+                "if not (position >= last_interval + 1):  # beyond the cutoff nothing; NaN stays",
                 *_indent(edge),
             ]
         else:
@@ -196,7 +189,7 @@ class _Body:
         degrees = self.degrees
         if self.fused:
             lines = [
-                "interval = tl.minimum(position.to(tl.int32), last_interval)",
+                "interval = tl.minimum(tl.maximum(position.to(tl.int32), 0), last_interval)",
                 "t = position - interval",
                 "h0, h1, h2, h3 = hermite(t)",
             ]
@@ -218,84 +211,85 @@ class _Body:
 
     # -- one path ----------------------------------------------------------------------------
 
-    def _weight(self, path: Path, name: str) -> list[str]:
-        """w, or its slope along the table, per channel."""
+    def _weight(self, p: int, path: Path) -> list[str]:
+        """w per channel: from memory, or a cubic between two knots."""
         n = self.instructions.n_weights
+        comment = f"# path {p}: {path.l1} x {path.l2} -> {path.l3}"
         if not self.fused:
             address = f"weights + e * {n} + {path.weight_offset} + u"
-            return [f"w = tl.load({address}{self._masked(0.0)})"]
-        if name == "slope":
-            return ["slope = d0 * k0 + d1 * k1 + d2 * k2 + d3 * k3"]
+            return [comment, f"w = tl.load({address}{self._masked(0.0)})"]
         offsets = [path.weight_offset + q * n for q in range(4)]
-        return [
-            *[
-                f"k{q} = tl.load(knot + {offset}{self._masked(0.0)})"
-                for q, offset in enumerate(offsets)
-            ],
-            "w = h0 * k0 + h1 * k1 + h2 * k2 + h3 * k3",
-        ]
+        other = self._masked(0.0)
+        loads = [f"k{q} = tl.load(knot + {offset}{other})" for q, offset in enumerate(offsets)]
+        return [comment, *loads, "w = h0 * k0 + h1 * k1 + h2 * k2 + h3 * k3"]
 
-    def _coupling(self, p: int, path: Path) -> list[str]:
-        """M[a,k] as lines `m_a_k = ...`; self.m maps (a, k) to a name, or to a number."""
-        lines = [f"# path {p}: {path.l1} x {path.l2} -> {path.l3}"]
-        self.m = {}
-        for (a, k), terms in _terms(path, by="ak").items():
-            text = _linear([(value, self._harmonic(path.l2, b)) for value, b in terms])
+    def _coupling(self, path: Path, pairs: list[tuple[int, int]]) -> tuple[list[str], list[str]]:
+        """M[a,k] of the pairs: lines that define them, and what each is called (or its value)."""
+        lines, names = [], []
+        for a, k in pairs:
+            terms = [(value, self._harmonic(path.l2, b)) for value, b in _along_b(path, a, k)]
+            text = _linear(terms)
             if " " in text:  # more than a name or a number
                 lines.append(f"m_{a}_{k} = {text}")
                 text = f"m_{a}_{k}"
-            self.m[a, k] = text
-        return lines
+            names.append(text)
+        return lines, names
 
     def _harmonic(self, l2: int, b: int) -> str:
         return "" if self.fused and l2 == 0 else component(l2, b)  # Y_0 = 1
 
     def _forward_path(self, p: int, path: Path) -> list[str]:
-        """The weight multiplies x or the sum, whichever has fewer components."""
-        first = path.l1 < path.l3
-        lines = [f"wx{a} = w * x{a}" for a in _range(path.l1)] if first else []
-        x = "wx" if first else "x"
+        """Component by component; the weight multiplies the smaller of x and the sum."""
+        early = path.l1 <= path.l3
+        lines = [f"wx{a} = w * x{a}" for a in _range(path.l1)] if early else []
         for k in _range(path.l3):
-            text = " + ".join(
-                _times(f"{x}{a}", self.m[a, k]) for a in _range(path.l1) if (a, k) in self.m
-            )
-            lines.append(f"sum{p}_{k} += {text}" if first else f"sum{p}_{k} += w * ({text})")
+            pairs = [(a, k) for a in _range(path.l1) if _along_b(path, a, k)]
+            definitions, m = self._coupling(path, pairs)
+            x = [f"wx{a}" if early else f"x{a}" for a, _ in pairs]
+            terms = " + ".join(_times(name, factor) for name, factor in zip(x, m, strict=True))
+            # summed from the left, each term is one fused multiply-add
+            total = f"sum{p}_{k} + {terms}" if early else f"sum{p}_{k} + w * ({terms})"
+            lines += [*definitions, f"sum{p}_{k} = {total}"]
         return lines
 
     def _backward_path(self, p: int, path: Path) -> list[str]:
+        """Row by row of M, so that few numbers are alive at a time."""
         lines = []
+        needs_dy = not (self.fused and path.l2 == 0)
         for a in _range(path.l1):
-            terms = [_times(f"g{p}_{k}", self.m[a, k]) for k in _range(path.l3) if (a, k) in self.m]
-            lines.append(f"s{a} = {' + '.join(terms)}")
-        dw = " + ".join(f"x{a} * s{a}" for a in _range(path.l1))
+            pairs = [(a, k) for k in _range(path.l3) if _along_b(path, a, k)]
+            definitions, m = self._coupling(path, pairs)
+            g = [f"g{p}_{k}" for _, k in pairs]
+            terms = [_times(name, factor) for name, factor in zip(g, m, strict=True)]
+            lines += [*definitions, f"s = {' + '.join(terms)}"]
+            lines.append(f"dw = dw + x{a} * s" if a else f"dw = x{a} * s")
+            lines += ["if NEEDS_DX:", f"    {self._add_to(f'dx{a}', 'w * s')}"]
+            if needs_dy:
+                dy = self._harmonic_gradient(p, path, a)
+                lines += dy if self.fused else ["if NEEDS_DY:", *_indent(dy)]
         if self.fused:
-            lines.append(self._add_to("dposition", f"slope * ({dw})"))
-        else:
-            address = f"dweights + e * {self.instructions.n_weights} + {path.weight_offset} + u"
-            lines += ["if NEEDS_DW:", f"    tl.store({address}, {dw}{self._masked()})"]
-        lines.append("if NEEDS_DX:")
-        lines += [f"    {self._add_to(f'dx{a}', f'w * s{a}')}" for a in _range(path.l1)]
-        if self.fused and path.l2 == 0:
-            return lines
-        dy = self._harmonic_gradient(p, path)
-        return [*lines, *dy] if self.fused else [*lines, "if NEEDS_DY:", *_indent(dy)]
+            return [*lines, self._add_to("dposition", "slope * dw")]
+        address = f"dweights + e * {self.instructions.n_weights} + {path.weight_offset} + u"
+        return [*lines, "if NEEDS_DW:", f"    tl.store({address}, dw{self._masked()})"]
 
-    def _harmonic_gradient(self, p: int, path: Path) -> list[str]:
-        """dY_b += w * sum_ak C x_a g_k, with the products x_a g_k shared by all b."""
-        by_component = _terms(path, by="b")
-        products = sorted({(a, k) for terms in by_component.values() for _, a, k in terms})
-        lines = [f"wx{a} = w * x{a}" for a in _range(path.l1)]
-        lines += [f"t_{a}_{k} = wx{a} * g{p}_{k}" for a, k in products]
-        for b, terms in by_component.items():
-            text = _linear([(value, f"t_{a}_{k}") for value, a, k in terms])
-            lines.append(self._add_to(f"d{component(path.l2, b)}", text))
+    def _harmonic_gradient(self, p: int, path: Path, a: int) -> list[str]:
+        """dY_b += w x_a sum_k C g_k; the products w x_a g_k are shared by all b."""
+        c = path.coefficients[a]
+        columns = [int(k) for k in c.any(axis=0).nonzero()[0]]
+        lines = [f"wx = w * x{a}"]
+        lines += [f"t{k} = wx * g{p}_{k}" for k in columns]
+        for b in _range(path.l2):
+            terms = [(float(c[b, k]), f"t{k}") for k in columns if c[b, k]]
+            name = f"d{component(path.l2, b)}"
+            if terms:
+                lines.append(f"{name} = {_linear(terms, start=name if name in self._seen else '')}")
+                self._seen.add(name)
         return lines
 
     def _add_to(self, name: str, text: str) -> str:
-        if name in self._seen:
-            return f"{name} += {text}"
+        start = f"{name} + " if name in self._seen else ""
         self._seen.add(name)
-        return f"{name} = {text}"
+        return f"{name} = {start}{text}"
 
     # -- gradients of one edge ---------------------------------------------------------------
 
@@ -348,28 +342,22 @@ class _Body:
         return ", mask=mask" if other is None else f", mask=mask, other={other}"
 
 
-def _terms(path: Path, by: str) -> dict:
-    """Nonzero coefficients: by 'ak', (a, k) -> [(C, b)]; by 'b', b -> [(C, a, k)]."""
-    c, found = path.coefficients, {}
-    for a, b, k in zip(*c.nonzero(), strict=True):
-        a, b, k, value = int(a), int(b), int(k), float(c[a, b, k])
-        if by == "ak":
-            found.setdefault((a, k), []).append((value, b))
-        else:
-            found.setdefault(b, []).append((value, a, k))
-    return found
+def _along_b(path: Path, a: int, k: int) -> list[tuple[float, int]]:
+    """Nonzero C[a, :, k] with their b."""
+    column = path.coefficients[a, :, k]
+    return [(float(column[b]), int(b)) for b in column.nonzero()[0]]
 
 
-def _linear(terms: list[tuple[float, str]]) -> str:
-    """sum of coefficient * name; the name '' stands for 1."""
-    text = ""
+def _linear(terms: list[tuple[float, str]], start: str = "") -> str:
+    """start + sum of coefficient * name; the name '' stands for 1."""
+    text = start
     for value, name in terms:
-        value = round(value) if abs(value - round(value)) < 1e-14 else value
-        size = repr(float(abs(value))) if name == "" else name
-        if name and abs(value) != 1:
-            size = f"{abs(value)!r} * {name}"
-        text += (" - " if text else "-") if value < 0 else (" + " if text else "")
-        text += size
+        size = abs(round(value) if abs(value - round(value)) < 1e-14 else value)
+        factor = repr(float(size)) if name == "" else name
+        if name and size != 1:
+            factor = f"{size!r} * {name}"
+        sign = "-" if value < 0 else "+"
+        text += f" {sign} {factor}" if text else factor if value > 0 else f"-{factor}"
     return text
 
 
@@ -383,17 +371,3 @@ def _range(degree: int) -> range:
 
 def _indent(lines: list[str]) -> list[str]:
     return [f"    {line}" if line else line for line in lines]
-
-
-def main(arguments: list[str]) -> None:
-    irreps, l_max, parity, wanted = arguments[:4]
-    edge_parity: EdgeParity = "even" if parity == "even" else "natural"
-    table = make_instructions(Irreps.parse(irreps), int(l_max), edge_parity, Irreps.parse(wanted))
-    for i in range(len(table.irreps_in)):
-        paths = tuple(p for p, path in enumerate(table.paths) if path.input == i)
-        for backward in (False, True):
-            print(print_kernel(table, Group(i, paths, 32), fused=True, backward=backward))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

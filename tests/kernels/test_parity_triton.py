@@ -57,10 +57,13 @@ def test_fused_form(problem: Problem, dtype):
 @pytest.fixture
 def many_groups(monkeypatch):
     """Paths split into groups as where registers run out."""
-    monkeypatch.setattr(triton_launch, "MOST", 12)
-    triton_launch.plan.cache_clear()
+    monkeypatch.setattr(triton_launch, "MOST", 40)
+    caches = (triton_launch.plan, triton_launch.launches)
+    for cached in caches:
+        cached.cache_clear()
     yield
-    triton_launch.plan.cache_clear()
+    for cached in caches:
+        cached.cache_clear()
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
@@ -133,6 +136,18 @@ def test_skin_edges_change_no_bit():
     g = [torch.ones_like(block) for block in a]
     _, dvectors = triton_op.fused_adjoint(g, x, vectors, edges, table, instructions)
     assert torch.equal(dvectors[far], torch.zeros_like(dvectors[far]))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")  # NumPy's, in the interpreter
+def test_broken_positions_are_not_hidden():
+    """As in the reference: what is not a number, or two atoms in one place, gives NaN."""
+    x, vectors, edges, table, instructions = arguments(NAMED["natural"])
+    for broken in (torch.nan, 0.0):
+        vectors[0] = broken
+        out = triton_op.fused_convolution(x, vectors, edges, table, instructions)
+        expected = fused_convolution(x, vectors, edges, table, instructions)
+        assert out[0][0].isnan().any()
+        assert torch.equal(out[0].isnan().any(2).any(1), expected[0].isnan().any(2).any(1))
 
 
 def test_operators_are_well_formed():
