@@ -194,7 +194,7 @@ def _stored_backward(
         instructions, _contiguous(g), _contiguous(x), edges, [dy, dw], needs_dx=needs_dx,
         deterministic=deterministic, flags={"NEEDS_DY": needs_dy, "NEEDS_DW": needs_dw},
     )  # fmt: skip
-    return dx, dy.sum(1) if slots > 1 else dy[:, 0].clone(), dw
+    return dx, dy.sum(1) if slots > 1 else dy[:, 0], dw
 
 
 @_stored_backward.register_fake
@@ -316,7 +316,7 @@ def _fused_backward(
         instructions, _contiguous(g), _contiguous(x), edges, [dvectors], needs_dx=needs_dx,
         deterministic=deterministic, flags={},
     )  # fmt: skip
-    return dx, dvectors.sum(1) if slots > 1 else dvectors.view(-1, 3)
+    return dx, dvectors.sum(1) if slots > 1 else dvectors[:, 0]
 
 
 @_fused_backward.register_fake

@@ -16,6 +16,7 @@ from torch import Tensor
 from fastequi.kernels.convolution import triton_launch, triton_op
 from fastequi.kernels.convolution.edges import Edges
 from fastequi.kernels.convolution.fused_reference import fused_convolution
+from fastequi.kernels.convolution.reference import convolution
 from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.radial_table import RadialTable
 from fastequi.kernels.testing import (
@@ -112,6 +113,29 @@ def test_adjoint_without_autograd(deterministic):
     assert none == []
     for a, b in zip([*got[0], got[1], alone], [*dx, dvectors, dvectors], strict=True):
         assert relative_rms(a, b) < 1e-12
+
+
+def test_loss_of_forces_and_third_derivatives():
+    """Terms whose gradient is absent are skipped; orders beyond the second exist."""
+    problem = NAMED["last layer"]
+    x, _, edges, _, instructions = arguments(problem, torch.float64)
+    shape = (edges.n_edges, (instructions.l_max + 1) ** 2)
+    y = torch.linspace(-1, 1, shape[0] * shape[1], dtype=torch.float64).view(shape).to(DEVICE)
+    w = problem.weights().to(DEVICE)
+    leaves = [leaf.requires_grad_(True) for leaf in (*x, y, w)]
+
+    def derivatives(form) -> list[Tensor]:
+        out = form(x, y, w, edges.sender, edges.receiver, instructions, edges.n_receivers)
+        energy = torch.stack([block.square().sum() for block in out]).sum()
+        (forces,) = torch.autograd.grad(energy, y, create_graph=True)
+        second = torch.autograd.grad(forces.square().sum(), leaves, create_graph=True)
+        size = torch.stack([value.square().sum() for value in second]).sum()
+        third = torch.autograd.grad(size, leaves)
+        return [*second, *third]
+
+    expected = derivatives(convolution)
+    for a, b in zip(derivatives(triton_op.convolution), expected, strict=True):
+        assert relative_rms(a.detach(), b.detach()) < 1e-12
 
 
 def test_deterministic_results_are_equal_bit_for_bit():
