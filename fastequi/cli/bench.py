@@ -1,4 +1,4 @@
-"""`fastequi bench`: how fast, and with --check how exact, the kernels are on one's own structure."""
+"""`fastequi bench`: how fast, and with --check how exact, the kernels are on your structure."""
 
 from collections.abc import Callable
 from pathlib import Path
