@@ -94,6 +94,7 @@ def matrix_slots(
     return tuple(result)
 
 
+@cache
 def scratch_rows(spec: KernelSpec) -> int:
     """Rows of edge scratch: Hermite coefficients, M, and for adjoints the sums of dY and dE/dr."""
     n_matrix = sum(isinstance(s, int) for slots in matrix_slots(spec.l1, spec.paths, spec.inference)
