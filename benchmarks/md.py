@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 
 import torch
@@ -71,7 +72,7 @@ def run(
                     say(f"{model}, {ensemble}, {size} atoms: {str(error).splitlines()[0]}")
                     break
                 costs[size] = seconds / size
-            _flatness(results, model, ensemble, costs)
+            _flatness(results, _title(model), ensemble, costs)
         if memory and model != ZERO_COST and results.device.type == "cpu":
             _memory(results, model, sizes)
 
@@ -80,6 +81,11 @@ def _potential(model: str, device: torch.device) -> Potential:
     if model == ZERO_COST:
         return NoForces(device=device)
     return load_model(model, str(device))
+
+
+def _title(model: str) -> str:
+    """A model's name, or that of its file."""
+    return Path(model).name.removesuffix(".safetensors")
 
 
 def _provider(potential: Potential) -> str:
@@ -108,7 +114,7 @@ def _speed(
     before = dict(simulation.phases_s)
     timing = _steps(simulation, device, budget_s)
     spent = {name: s - before[name] for name, s in simulation.phases_s.items()}
-    what = (model, _provider(potential), ensemble)
+    what = (_title(model), _provider(potential), ensemble)
     results.add(row(*what, "time", "ms/step", n_atoms, timing.per(1e-3)))
     results.add(row(*what, "time", "us/atom/step", n_atoms, timing.per(n_atoms * 1e-6)))
     rates = Timing(tuple(1 / s for s in timing.samples))

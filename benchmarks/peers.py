@@ -50,6 +50,7 @@ def run(
     quick: bool = False,
     repeats: int = 5,
     n_atoms: int | None = None,
+    memory: bool = True,
 ) -> None:
     """One comparison: agreement, then time, then memory."""
     comparison = COMPARISONS[name]
@@ -66,7 +67,8 @@ def run(
     sound = _those_who_agree(results, name, calculators, atoms)
     if len(sound) > 1:
         _time(results, name, sound, atoms, 3 if quick else repeats)
-        _measure_memory(results, name, list(sound), setting, len(atoms))
+        if memory:
+            _measure_memory(results, name, list(sound), setting, len(atoms))
 
 
 def _those_who_agree(

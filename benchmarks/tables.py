@@ -1,0 +1,151 @@
+"""Tables in Markdown and a picture from the files of results, so that nothing is typed by hand.
+
+    python -m benchmarks.tables          # prints the tables
+    python -m benchmarks.tables --write  # puts them into benchmarks/README.md and draws the picture
+
+Of rows that measure the same thing the newest counts.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import RESULTS
+
+README = Path(__file__).with_name("README.md")
+PICTURE = RESULTS / "time-per-atom.svg"
+BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
+
+#: File, heading, the metrics that become columns (metric, unit).
+SECTIONS = (
+    ("peers", "Whole models beside their own packages", (
+        ("time", "ms/atom"), ("fastequi is faster", "x"), ("memory above import", "MB"),
+        ("fastequi needs less memory", "x"), ("forces differ by", "eV/Å"))),
+    ("ops", "The convolution of one layer", (
+        ("time", "ns/edge"), ("rate", "GFLOP/s"), ("rate", "GB/s"),
+        ("share of the floor", "%"), ("faster than the reference", "x"))),
+    ("md", "Molecular dynamics", (
+        ("time", "ms/step"), ("time", "us/atom/step"), ("speed", "atom-steps/s"),
+        ("outside the model", "%"), ("memory above import", "MB"), ("memory", "MB"),
+        ("cost per atom varies above 500 atoms", "%"), ("faster than 1 thread", "x"),
+        ("beyond importing torch", "s"))),
+)  # fmt: skip
+
+Rows = list[dict[str, Any]]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result files")
+    parser.add_argument("--write", action="store_true", help="into README.md, and the picture")
+    options = parser.parse_args(arguments)
+    text = render(options.results)
+    if not options.write:
+        print(text)
+        return
+    before, _, rest = README.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    drawn = draw(read(options.results, "peers"), read(options.results, "md"), PICTURE)
+    picture = f"![time per atom against size]({PICTURE.relative_to(README.parent)})\n" * drawn
+    README.write_text(f"{before}{BEGIN}\n{text}\n{picture}{END}{after}")
+
+
+def read(folder: Path, name: str) -> Rows:
+    """The newest row of everything that was measured: of NAME.jsonl and of the GPU reports."""
+    rows: Rows = []
+    path = folder / f"{name}.jsonl"
+    if path.exists():
+        rows += [json.loads(line) for line in path.read_text().splitlines()]
+    newest: dict[tuple, dict[str, Any]] = {}
+    for entry in sorted(rows, key=lambda row: row["timestamp"]):
+        newest[tuple(entry[key] for key in _IDENTITY)] = entry
+    return list(newest.values())
+
+
+_IDENTITY = ("device", "kernel", "provider", "mode", "metric", "unit", "x")
+
+
+def render(folder: Path) -> str:
+    """All sections that have results."""
+    return "\n".join(
+        section(title, rows, columns)
+        for name, title, columns in SECTIONS
+        if (rows := read(folder, name))
+    )
+
+
+def section(title: str, rows: Rows, columns: Iterable[tuple[str, str]]) -> str:
+    """A heading, where the numbers are from, and a table with a row per measured thing."""
+    used = [c for c in columns if any((row["metric"], row["unit"]) == c for row in rows)]
+    head = ["what", "who", "how", "size", *(f"{metric}, {unit}" for metric, unit in used)]
+    lines = [f"### {title}", "", *_origins(rows), "", _line(head), _line(["---"] * len(head))]
+    groups: dict[tuple, dict[tuple[str, str], dict[str, Any]]] = {}
+    for row in rows:
+        key = row["kernel"], row["provider"], row["mode"], row["x"]
+        groups.setdefault(key, {})[row["metric"], row["unit"]] = row
+    for (kernel, provider, mode, x), cells in groups.items():
+        numbers = [_cell(cells.get(column)) for column in used]
+        if any(numbers):
+            lines.append(_line([kernel, provider, mode, f"{x:,.0f}", *numbers]))
+    return "\n".join([*lines, ""])
+
+
+def _origins(rows: Rows) -> list[str]:
+    """Machines, commits and versions, each combination once."""
+    found = []
+    for row in rows:
+        versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
+        changed = ", with changes" if row["dirty"] else ""
+        found.append(
+            f"- {row['machine']}, device {row['device']}, {row['threads']} threads; commit "
+            f"{row['commit'][:10]}{changed}; {versions}"
+        )
+    return list(dict.fromkeys(found))
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    spread = f" ({row['p20']:.3g}–{row['p80']:.3g})" if row["p20"] != row["p80"] else ""
+    return f"{row['p50']:.3g}{spread}"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def draw(peers: Rows, md: Rows, path: Path) -> bool:
+    """Time per atom against size, one line per model and provider; whether there was anything."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in peers:
+        if (row["metric"], row["unit"]) == ("time", "ms/atom"):
+            name = f"{row['kernel']}, {row['provider']} (ASE)"
+            lines.setdefault(name, []).append((row["x"], row["p50"]))
+    for row in md:
+        if (row["metric"], row["unit"], row["mode"]) == ("time", "us/atom/step", "nve"):
+            name = f"{row['kernel']}, dynamics, {row['device']}"
+            lines.setdefault(name, []).append((row["x"], row["p50"] * 1e-3))
+    if not lines:
+        return False
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7.5, 5), layout="constrained")
+    for name, points in sorted(lines.items()):
+        x, y = zip(*sorted(points), strict=True)
+        axes.loglog(x, y, "o-", markersize=4, label=name)
+    axes.set_xlabel("atoms")
+    axes.set_ylabel("time per atom and step in ms")
+    axes.grid(which="both", alpha=0.25)
+    axes.legend(fontsize="small")
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+    return True
+
+
+if __name__ == "__main__":
+    main()
