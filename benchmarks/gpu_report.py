@@ -82,6 +82,8 @@ def _run(
         outcome["traceback"] = traceback.format_exc()
     if outcome["error"]:
         say(f"{name}: {outcome['error']}")
+    for entry in results.rows[rows:]:
+        entry["part"] = name
     return outcome | {"seconds": perf_counter() - began, "rows": len(results.rows) - rows}
 
 

@@ -72,9 +72,9 @@ def run(
                     say(f"{model}, {ensemble}, {size} atoms: {str(error).splitlines()[0]}")
                     break
                 costs[size] = seconds / size
-            _flatness(results, _title(model), ensemble, costs)
+            _flatness(results, (_title(model), _provider(potential), ensemble), costs)
         if memory and model != ZERO_COST and results.device.type == "cpu":
-            _memory(results, model, sizes)
+            _memory(results, model, _provider(potential), sizes)
 
 
 def _potential(model: str, device: torch.device) -> Potential:
@@ -147,19 +147,19 @@ def _steps(simulation: Simulation, device: torch.device, budget_s: float) -> Tim
     return Timing(tuple(samples))
 
 
-def _flatness(results: Results, model: str, ensemble: str, costs: dict[int, float]) -> None:
+def _flatness(results: Results, what: tuple[str, str, str], costs: dict[int, float]) -> None:
     """How far the cost per atom of large systems strays from the cheapest of them."""
     large = [cost for size, cost in costs.items() if size >= FLAT_FROM]
-    if len(large) > 1 and model != ZERO_COST:
+    if len(large) > 1 and what[0] != ZERO_COST:
         spread = 100 * (max(large) / min(large) - 1)
-        what = (model, "fastequi", ensemble, f"cost per atom varies above {FLAT_FROM} atoms", "%")
-        results.add(row(*what, max(costs), spread))
+        metric = f"cost per atom varies above {FLAT_FROM} atoms"
+        results.add(row(*what, metric, "%", max(costs), spread))
 
 
-def _memory(results: Results, model: str, sizes: list[int]) -> None:
+def _memory(results: Results, model: str, provider: str, sizes: list[int]) -> None:
     for size in sizes:
         peak = peak_memory("benchmarks.md", "memory_case", model, size, torch.get_num_threads())
-        what = (model, "fastequi", "nve", "memory above import", "MB", size)
+        what = (_title(model), provider, "nve", "memory above import", "MB", size)
         results.add(row(*what, peak.above_import_MB))
 
 

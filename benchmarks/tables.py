@@ -54,16 +54,20 @@ def main(arguments: list[str] | None = None) -> None:
 
 def read(folder: Path, name: str) -> Rows:
     """The newest row of everything that was measured: of NAME.jsonl and of the GPU reports."""
-    rows: Rows = []
     path = folder / f"{name}.jsonl"
-    if path.exists():
-        rows += [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    for report in sorted(folder.glob("gpu-*.json")):
+        found = json.loads(report.read_text())
+        if not found["dry_run"]:
+            rows += [row for row in found["rows"] if row["part"] == _PARTS.get(name)]
     newest: dict[tuple, dict[str, Any]] = {}
     for entry in sorted(rows, key=lambda row: row["timestamp"]):
         newest[tuple(entry[key] for key in _IDENTITY)] = entry
     return list(newest.values())
 
 
+#: File of results -> part of a GPU report that measures the same.
+_PARTS = {"peers": "peers", "ops": "operator", "md": "dynamics"}
 _IDENTITY = ("device", "kernel", "provider", "mode", "metric", "unit", "x")
 
 

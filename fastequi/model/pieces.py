@@ -19,7 +19,7 @@ from fastequi.kernels.radial_table import RadialTable
 from fastequi.model.interaction import Interaction
 
 #: Receivers per piece; smaller systems are one piece.
-ATOMS_PER_PIECE = 25_000
+ATOMS_PER_PIECE = 12_500
 
 
 @dataclass(frozen=True)
