@@ -98,7 +98,7 @@ def _openequivariance(problem: LayerProblem) -> Forms:
     import openequivariance as oeq
 
     instructions = problem.instructions
-    irreps_in, irreps_y, irreps_out, paths = _e3nn_problem(instructions)
+    irreps_in, irreps_y, irreps_out, paths = e3nn_problem(instructions)
     tensor_product = oeq.TPProblem(
         oeq.Irreps(irreps_in), oeq.Irreps(irreps_y), oeq.Irreps(irreps_out), paths,
         shared_weights=False, internal_weights=False,
@@ -109,10 +109,10 @@ def _openequivariance(problem: LayerProblem) -> Forms:
     def training(x: list[Tensor], y: Tensor, w: Tensor) -> list[Tensor]:
         return [module(x[0], y, w, dst, src)]
 
-    return _with_network(problem, training, Rows(instructions, channels_last=False))
+    return with_network(problem, training, Rows(instructions, channels_last=False))
 
 
-def _e3nn_problem(instructions: Instructions) -> tuple[str, str, str, list[tuple]]:
+def e3nn_problem(instructions: Instructions) -> tuple[str, str, str, list[tuple]]:
     """Irreps and uvu instructions in e3nn's notation, one output irrep per path."""
 
     def sign(l: int) -> str:  # noqa: E741
@@ -148,7 +148,7 @@ def cuequivariance(problem: LayerProblem, method: str = "uniform_1d") -> Forms:
         segments = (w, x_segments[path.input], y_segments[path.l2], out)
         descriptor.add_path(*segments, c=path.coefficients)
     descriptor = descriptor.flatten_coefficient_modes().split_mode("u", channel_divisor(problem))
-    polynomial = cue.SegmentedPolynomial.eval_last_operand(descriptor.squeeze_modes("v"))
+    polynomial = cue.SegmentedPolynomial.eval_last_operand(descriptor)
     module = cuet.SegmentedPolynomial(polynomial, method=method).to(problem.device)
     src, dst, n = problem.edges.sender, problem.edges.receiver, problem.edges.n_receivers
     empty = problem.vectors.new_empty((n, 1))
@@ -161,7 +161,7 @@ def cuequivariance(problem: LayerProblem, method: str = "uniform_1d") -> Forms:
             output_indices={0: dst},
         )
 
-    return _with_network(problem, training, Rows(instructions, channels_last=True))
+    return with_network(problem, training, Rows(instructions, channels_last=True))
 
 
 def channel_divisor(problem: LayerProblem) -> int:
@@ -213,7 +213,7 @@ class Rows(Blocks):
         return [p.unflatten(1, shape[::-1]).mT for p, shape in zip(parts, shapes, strict=True)]
 
 
-def _with_network(problem: LayerProblem, training: Training, layout: Rows) -> Forms:
+def with_network(problem: LayerProblem, training: Training, layout: Rows) -> Forms:
     def inference(x: list[Tensor], vectors: Tensor) -> list[Tensor]:
         weights = problem.network(torch.linalg.vector_norm(vectors, dim=1))
         return training(x, problem.harmonics_of(vectors), weights)
