@@ -1,0 +1,273 @@
+"""Registers, spills and instructions of the printed kernels, compiled without a GPU.
+
+    python -m fastequi.kernels.offline                        compare all with registers.json
+    python -m fastequi.kernels.offline nequip-m fused sm_90   compare the rows with these words
+    python -m fastequi.kernels.offline --write                rewrite registers.json and README.md
+
+Triton compiles for an architecture that is not here, and the disassembler in its wheel says what
+came out. Instructions are those of the loop over edges: one trip is one edge for `block` channels.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastequi.irreps import Parity, hidden_irreps
+from fastequi.kernels.convolution.triton_launch import Step, build, options, plan
+from fastequi.kernels.convolution.triton_printer import print_kernel
+from fastequi.kernels.instructions import Instructions, make_instructions
+
+#: Compute capability or AMD architecture, and the lanes of its warps.
+TARGETS: dict[str, tuple[int | str, int]] = {
+    "sm_80": (80, 32), "sm_90": (90, 32), "sm_100": (100, 32), "gfx942": ("gfx942", 64),
+}  # fmt: skip
+
+#: Channels per degree of a middle layer, and parity.
+PRESETS: dict[str, tuple[tuple[int, ...], Parity]] = {
+    "sevennet-0": ((128, 64, 32), "even"),
+    "sevennet-l3i5": ((128, 64, 32, 32), "even"),
+    "nequip-m": ((128, 64, 32), "natural"),
+    "nequip-l": ((128, 64, 32, 32), "natural"),
+    "nequip-xl": ((320, 96, 64, 32, 32), "natural"),
+}
+
+RECORD = Path(__file__).with_name("registers.json")
+README = Path(__file__).with_name("README.md")
+#: How much more of anything than recorded is a regression.
+ALLOWED = 1.05
+
+_INTEGER_POINTERS = ("sender", "row_start")
+_MARKS = ("<!-- registers.json -->", "<!-- end -->")
+
+
+def middle_layer(preset: str) -> Instructions:
+    """The convolution of a layer with the same irreps before and after."""
+    channels, parity = PRESETS[preset]
+    irreps = hidden_irreps(channels, parity)
+    edge_parity = "even" if parity == "even" else "natural"
+    return make_instructions(irreps, len(channels) - 1, edge_parity, irreps)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one kernel needs: registers of a thread, bytes of local and of shared memory.
+
+    Then instructions per trip of the edge loop, by kind (NVIDIA only).
+    """
+
+    registers: int
+    spills: int
+    shared: int
+    instructions: int = 0
+    loads: int = 0
+    math: int = 0
+    shuffles: int = 0
+    atomics: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One kernel of one preset for one target."""
+
+    preset: str
+    fused: bool
+    backward: bool
+    dtype: torch.dtype
+    target: str
+    step: Step
+
+    @property
+    def name(self) -> str:
+        instructions = middle_layer(self.preset)
+        group = self.step.group
+        irrep = instructions.irreps_in.blocks[group.input][1]
+        form = "fused" if self.fused else "stored"
+        direction = "backward" if self.backward else "forward"
+        dtype = str(self.dtype).removeprefix("torch.")
+        paths = f"{group.paths[0]}-{group.paths[-1]}"
+        return f"{self.preset} {form} {direction} {dtype} {self.target} {irrep} paths {paths}"
+
+    def compile(self) -> Usage:
+        source = print_kernel(
+            middle_layer(self.preset), self.step.group, fused=self.fused, backward=self.backward
+        )
+        return _read(_compile(build(source), self.target, self.dtype), self.target)
+
+
+def rows() -> Iterator[Row]:
+    """Inference kernels for every target; float64 and the training kernels for sm_90."""
+    for preset in PRESETS:
+        for target, (_, lanes) in TARGETS.items():
+            for fused in (True, False):
+                for dtype in (torch.float32, torch.float64):
+                    if target != "sm_90" and not (fused and dtype == torch.float32):
+                        continue
+                    for backward in (False, True):
+                        steps = plan(middle_layer(preset), fused, backward, dtype, lanes)
+                        for step in steps:
+                            yield Row(preset, fused, backward, dtype, target, step)
+
+
+def _compile(kernel: Any, target: str, dtype: torch.dtype) -> Any:
+    """As `triton_launch` launches it, all gradients asked for."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    number = "fp64" if dtype == torch.float64 else "fp32"
+    types: dict[str, str] = {}
+    constants: dict[str, bool | None] = {}
+    attributes: dict[tuple[int], list] = {}
+    for i, parameter in enumerate(kernel.params):
+        name = parameter.name
+        if parameter.is_constexpr:
+            types[name], constants[name] = "constexpr", name != "DETERMINISTIC"
+        elif name == "stretch":
+            types[name], constants[name] = "constexpr", None
+        elif parameter.annotation_type:
+            types[name] = parameter.annotation_type
+        elif name in ("last_interval", "slot", "n_slots"):
+            types[name] = "i32"
+        else:
+            types[name] = "*i64" if name in _INTEGER_POINTERS else f"*{number}"
+            attributes[(i,)] = [["tt.divisibility", 16]]
+    source = ASTSource(fn=kernel, signature=types, constexprs=constants, attrs=attributes)
+    architecture, lanes = TARGETS[target]
+    capability = architecture if isinstance(architecture, int) else None
+    gpu = GPUTarget("hip" if capability is None else "cuda", architecture, lanes)
+    return triton.compile(source, target=gpu, options=options(capability))
+
+
+def _read(compiled: Any, target: str) -> Usage:
+    if target.startswith("gfx"):
+        text = compiled.asm["amdgcn"]
+
+        def number(key: str) -> int:
+            found = re.search(rf"\.{key}:\s*(\d+)", text)
+            return int(found[1]) if found else 0
+
+        spills = number("private_segment_fixed_size")  # bytes; other spills stay in registers
+        return Usage(number("vgpr_count"), spills, compiled.metadata.shared)
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        usage = _cuobjdump("-res-usage", file.name)
+        loop = _longest_loop(_cuobjdump("-sass", file.name))
+    found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)", usage)
+    assert found is not None, usage
+
+    def count(*names: str) -> int:
+        return sum(op.startswith(names) for op in loop)
+
+    return Usage(
+        int(found[1]), int(found[2]), compiled.metadata.shared, len(loop),
+        loads=count("LDG"), math=count("FFMA", "FMUL", "FADD", "DFMA", "DMUL", "DADD"),
+        shuffles=count("SHFL"), atomics=count("RED", "ATOM"),
+    )  # fmt: skip
+
+
+def _cuobjdump(option: str, path: str) -> str:
+    import triton
+
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    return subprocess.run([tool, option, path], capture_output=True, text=True, check=True).stdout
+
+
+def _longest_loop(sass: str) -> list[str]:
+    """Opcodes between the target of the longest backward branch and the branch."""
+    code = [
+        (int(address, 16), text.strip())
+        for address, text in re.findall(r"/\*([0-9a-f]{4,})\*/\s+([^;]+);", sass)
+    ]
+    best = (0, 0)
+    for address, text in code:
+        jump = re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", text)
+        if jump and int(jump[1], 16) < address and address - int(jump[1], 16) > best[1] - best[0]:
+            best = (int(jump[1], 16), address)
+    ops = [re.sub(r"^@!?U?P\w+\s+", "", text) for at, text in code if best[0] <= at <= best[1]]
+    return [op.split()[0] for op in ops if op]
+
+
+# -- comparing -----------------------------------------------------------------------------------
+
+
+def faults(name: str, got: Usage, recorded: Usage | None, same_version: bool) -> list[str]:
+    """What is worse than recorded; spills are a fault whatever the record says."""
+    found = [f"{name}: spills {got.spills} bytes"] if got.spills else []
+    if recorded is None:
+        return [*found, f"{name}: not in {RECORD.name}; run with --write"]
+    if same_version:  # another compiler gives other numbers
+        for kind in ("registers", "instructions", "shared"):
+            now, before = getattr(got, kind), getattr(recorded, kind)
+            if now > ALLOWED * before:
+                found.append(f"{name}: {kind} {before} -> {now}")
+    return found
+
+
+def table(record: dict[str, Any]) -> str:
+    """The inference kernels on sm_90 as Markdown; the last column multiplies by the blocks."""
+    lines = [
+        "| model (middle layer) | pass | input | paths | channels | registers | spills | "
+        "instructions per edge | of these loads | times blocks |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    totals: dict[tuple[str, str], int] = {}
+    for row in rows():
+        if row.target != "sm_90" or row.dtype != torch.float32 or not row.fused:
+            continue
+        usage = Usage(**record["kernels"][row.name])
+        step, direction = row.step, "backward" if row.backward else "forward"
+        irrep = middle_layer(row.preset).irreps_in.blocks[step.group.input][1]
+        total = usage.instructions * step.n_blocks
+        totals[row.preset, direction] = totals.get((row.preset, direction), 0) + total
+        cells = (
+            row.preset, direction, irrep, len(step.group.paths), step.group.block,
+            usage.registers, usage.spills, usage.instructions, usage.loads, total,
+        )  # fmt: skip
+        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    sums = [f"{preset} {direction} {total}" for (preset, direction), total in totals.items()]
+    return "\n".join([*lines, "", "Warp instructions per edge and layer: " + ", ".join(sums) + "."])
+
+
+def readme_with(table_text: str) -> str:
+    """README.md with this table between its marks."""
+    before, rest = README.read_text().split(_MARKS[0])
+    after = rest.split(_MARKS[1])[1]
+    return f"{before}{_MARKS[0]}\n{table_text}\n{_MARKS[1]}{after}"
+
+
+def main(arguments: list[str]) -> int:
+    import triton
+
+    write, words = "--write" in arguments, {word for word in arguments if word != "--write"}
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {"kernels": {}}
+    kernels: dict[str, Any] = record["kernels"]
+    found: list[str] = []
+    chosen = [row for row in rows() if words <= set(row.name.split())]
+    for row in chosen:
+        usage = row.compile()
+        print(f"{row.name}: {usage}", flush=True)
+        before = None if write or row.name not in kernels else Usage(**kernels[row.name])
+        if write:
+            kernels[row.name] = asdict(usage)
+            before = usage
+        found += faults(row.name, usage, before, record.get("triton") == triton.__version__)
+    if write:
+        names = {row.name for row in rows()}
+        kernels = {name: kernels[name] for name in sorted(names & set(kernels))}
+        RECORD.write_text(json.dumps({"triton": triton.__version__, "kernels": kernels}, indent=1))
+        README.write_text(readme_with(table({"kernels": kernels})))
+    print("\n".join(found or [f"{len(chosen)} kernels: no spills, none worse than recorded"]))
+    return 1 if found or not chosen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
