@@ -6,7 +6,7 @@ race, no atomic, and the result does not depend on timing.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -25,7 +25,7 @@ from fastequi.kernels.convolution.cpu_kernels import (
 from fastequi.kernels.convolution.edges import Edges
 from fastequi.kernels.instructions import Instructions, Path
 from fastequi.kernels.llvm.compiler import Kernel, entry_name, vector_bytes
-from fastequi.kernels.llvm.threads import n_threads, run_side_by_side
+from fastequi.kernels.llvm.threads import Call, n_threads, run_side_by_side
 
 _SLOT = {name: i for i, name in enumerate(ARGUMENTS)}
 _REALS = {torch.float32: "float", torch.float64: "double"}
@@ -158,10 +158,8 @@ class Launch:
             "stretch" in self.arrays.per_edge,
         )  # fmt: skip
 
-    def task(
-        self, segment: Segment, receivers: tuple[int, int], own: dict[str, Tensor]
-    ) -> Callable[[], None]:
-        """Work of one thread: a segment for a range of receivers; `own` overrides pointers."""
+    def call(self, segment: Segment, receivers: tuple[int, int], own: dict[str, Tensor]) -> Call:
+        """A segment for a range of receivers; `own` overrides pointers."""
         spec = self.spec(segment)
         kernel = compiled(spec)
         arrays, itemsize = self.arrays, self.dtype.itemsize
@@ -198,20 +196,14 @@ class Launch:
                 channels,
             )
 
-        def run() -> None:
-            keep = (scratch, intervals)  # as long as the kernel runs
-            kernel(*receivers, segment.begin, segment.end, table.ctypes.data)
-            del keep
-
-        return run
+        integers = (*receivers, segment.begin, segment.end)
+        return Call(kernel, integers, table.ctypes.data, (scratch, intervals, table, *own.values()))
 
     def run_over_receivers(self) -> None:
         """Threads share the receivers (forward: each owns the rows that it stores)."""
         pieces = _split_receivers(self.arrays.row_start, n_threads())
         work = segments(self.instructions, self.dtype)
-        run_side_by_side(
-            [_one_after_another([self.task(s, piece, {}) for s in work]) for piece in pieces]
-        )
+        run_side_by_side([[self.call(s, piece, {}) for s in work] for piece in pieces])
 
     def run_over_channels(self, sums: dict[str, Tensor]) -> None:
         """Threads share the channels (adjoint: each owns columns of dx and of dW).
@@ -220,24 +212,18 @@ class Launch:
         """
         everyone = (0, len(self.arrays.row_start) - 1)
         shares = _split_channels(self.instructions, self.dtype, n_threads())
-        tasks = []
-        for thread, share in enumerate(shares):
-            own = {name: total[thread] for name, total in sums.items()}
-            tasks.append(_one_after_another([self.task(s, everyone, own) for s in share]))
-        run_side_by_side(tasks)
+        run_side_by_side(
+            [
+                [self.call(s, everyone, {name: total[k] for name, total in sums.items()})
+                 for s in share]
+                for k, share in enumerate(shares)
+            ]
+        )  # fmt: skip
 
 
 def n_shares(instructions: Instructions, dtype: torch.dtype) -> int:
     """Threads that `run_over_channels` will use."""
     return len(_split_channels(instructions, dtype, n_threads()))
-
-
-def _one_after_another(tasks: Sequence[Callable[[], None]]) -> Callable[[], None]:
-    def run() -> None:
-        for task in tasks:
-            task()
-
-    return run
 
 
 def _split_receivers(row_start: Tensor, parts: int) -> list[tuple[int, int]]:

@@ -48,10 +48,9 @@ class Kernel:
         """source: IR of `void name(i64 * n_integers, ptr)`."""
         self.name, self.source = name, source
         self._engine = _engine_with(_object_code(name, source))
-        address = self._engine.get_function_address(name)
-        self._call = ctypes.CFUNCTYPE(None, *([ctypes.c_int64] * n_integers), ctypes.c_void_p)(
-            address
-        )
+        self.address: int = self._engine.get_function_address(name)
+        signature = ctypes.CFUNCTYPE(None, *([ctypes.c_int64] * n_integers), ctypes.c_void_p)
+        self._call = signature(self.address)
 
     def __call__(self, *arguments: int) -> None:
         self._call(*arguments)

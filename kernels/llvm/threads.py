@@ -1,10 +1,82 @@
-"""A few threads that run compiled kernels side by side; ctypes lets go of Python's lock."""
+"""Run compiled kernels side by side, on the threads that torch's own operations use.
 
+Between two operations torch's OpenMP threads wait for work by spinning. Threads of our own would
+compete with them for the same cores, so shares of work are handed to the same team (libgomp's
+`GOMP_parallel`); where torch brings another OpenMP library, to a pool of Python threads. Each
+share is taken by whoever is free; what it writes is its own, so the result does not depend on who.
+"""
+
+import ctypes
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+
+from fastequi.kernels.llvm.compiler import Kernel
+
+#: Numbers that describe one call: address of the kernel, its four integers, its arguments.
+_CALL_SLOTS = 6
+
+# data: [next share, shares, first call of each share and one more, calls ...]
+_TEAM = """
+define void @team(ptr %data) {
+entry:
+  %shares.at = getelementptr i64, ptr %data, i64 1
+  %shares = load i64, ptr %shares.at
+  %bounds = getelementptr i64, ptr %data, i64 2
+  %behind = add i64 %shares, 3
+  %calls = getelementptr i64, ptr %data, i64 %behind
+  br label %claim
+claim:
+  %share = atomicrmw add ptr %data, i64 1 seq_cst
+  %any = icmp slt i64 %share, %shares
+  br i1 %any, label %begin, label %done
+begin:
+  %first.at = getelementptr i64, ptr %bounds, i64 %share
+  %first = load i64, ptr %first.at
+  %last.at = getelementptr i64, ptr %first.at, i64 1
+  %last = load i64, ptr %last.at
+  br label %head
+head:
+  %k = phi i64 [ %first, %begin ], [ %k.next, %body ]
+  %more = icmp slt i64 %k, %last
+  br i1 %more, label %body, label %claim
+body:
+  %offset = mul i64 %k, 6
+  %call = getelementptr i64, ptr %calls, i64 %offset
+  %f = load ptr, ptr %call
+  %a0 = getelementptr i64, ptr %call, i64 1
+  %a1 = getelementptr i64, ptr %call, i64 2
+  %a2 = getelementptr i64, ptr %call, i64 3
+  %a3 = getelementptr i64, ptr %call, i64 4
+  %a4 = getelementptr i64, ptr %call, i64 5
+  %b0 = load i64, ptr %a0
+  %b1 = load i64, ptr %a1
+  %b2 = load i64, ptr %a2
+  %b3 = load i64, ptr %a3
+  %b4 = load ptr, ptr %a4
+  call void %f(i64 %b0, i64 %b1, i64 %b2, i64 %b3, ptr %b4)
+  %k.next = add i64 %k, 1
+  br label %head
+done:
+  ret void
+}
+"""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a kernel; `keep` lives as long as the call may run."""
+
+    kernel: Kernel
+    integers: tuple[int, int, int, int]
+    arguments: int
+    keep: tuple[Any, ...] = ()
 
 
 def n_threads() -> int:
@@ -12,16 +84,51 @@ def n_threads() -> int:
     return torch.get_num_threads()
 
 
+def run_side_by_side(shares: Sequence[Sequence[Call]]) -> None:
+    """Run all calls; those of one share one after another. Returns when all are done."""
+    if not shares:
+        return
+    bounds = np.cumsum([0, *map(len, shares)])
+    calls = [
+        (call.kernel.address, *call.integers, call.arguments) for share in shares for call in share
+    ]
+    head = [0, len(shares), *bounds.tolist()]
+    data = np.array([*head, *(number for call in calls for number in call)], dtype=np.int64)
+    _in_parallel(len(shares), data.ctypes.data)
+
+
+def _in_parallel(n: int, data: int) -> None:
+    team = _team()
+    if n == 1:
+        team(data)
+    elif (parallel := _gomp_parallel()) is not None:
+        parallel(team.address, data, n, 0)
+    else:
+        for done in [_pool(n).submit(team, data) for _ in range(n)]:
+            done.result()
+
+
+@cache
+def _team() -> Kernel:
+    return Kernel("team", _TEAM, n_integers=0)
+
+
 @cache
 def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="fastequi")
 
 
-def run_side_by_side(tasks: Sequence[Callable[[], None]]) -> None:
-    """Run all tasks, the last on the calling thread; returns when all are done."""
-    if not tasks:
-        return
-    others = [_pool(len(tasks)).submit(task) for task in tasks[:-1]]
-    tasks[-1]()
-    for other in others:
-        other.result()
+@cache
+def _gomp_parallel() -> Callable[..., None] | None:
+    """GOMP_parallel(function, data, threads, flags) of the libgomp that torch has loaded."""
+    libraries = [str(path) for path in (Path(torch.__file__).parent / "lib").glob("libgomp*")]
+    libraries += [str(path) for path in Path(torch.__file__).parents[1].glob("torch.libs/libgomp*")]
+    for library in libraries:
+        try:
+            function = ctypes.CDLL(library).GOMP_parallel
+        except (OSError, AttributeError):
+            continue
+        function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+        function.restype = None
+        return function
+    return None
