@@ -1,9 +1,16 @@
-"""Shared by the kernel tests."""
+"""Shared by the kernel tests. Without a GPU, Triton's kernels run in its interpreter."""
+
+import os
+import sys
 
 import pytest
 import torch
 
 from fastequi.graph import Graph
+
+if not torch.cuda.is_available():
+    assert "triton" not in sys.modules, "Triton was imported before its interpreter was chosen"
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
 
 
 @pytest.fixture

@@ -1,13 +1,9 @@
 """The Triton kernels compute what the reference computes: on a GPU, else in the interpreter."""
 
-import os
 from dataclasses import replace
 
 import pytest
 import torch
-
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # before the first import of Triton
 
 pytest.importorskip("triton")
 
