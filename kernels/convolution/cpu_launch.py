@@ -18,7 +18,6 @@ from fastequi.kernels import cache
 from fastequi.kernels.convolution.cpu_kernels import (
     ARGUMENTS,
     KernelSpec,
-    matrix_slots,
     print_kernel,
     scratch_rows,
 )
@@ -235,16 +234,26 @@ def _split_receivers(row_start: Tensor, parts: int) -> list[tuple[int, int]]:
     return [(a, b) for a, b in pairwise(bounds) if b > a]
 
 
+def _adjoint_operations(paths: list[Path]) -> int:
+    """Vector operations of the adjoint per edge and chunk of channels, as they are printed."""
+    total = 3 * (max(path.l2 for path in paths) + 1) ** 2  # sums of dY kept between chunks
+    for path in paths:
+        nonzero = path.coefficients != 0
+        matrix = int(nonzero.any(axis=1).sum())  # entries of M[a, k]
+        total += 8 + 2 * (2 * path.l1 + 1) + matrix
+        if path.l2 > 0:
+            total += matrix + int(nonzero.sum()) + 2 * path.l2 + 1
+    return total
+
+
 @functools.cache
 def _split_channels(
     instructions: Instructions, dtype: torch.dtype, parts: int
 ) -> list[list[Segment]]:
     """Contiguous shares of all channels with about equally much arithmetic."""
-    chunks: list[tuple[float, Segment]] = []
+    chunks: list[tuple[int, Segment]] = []
     for s in segments(instructions, dtype):
-        paths = paths_of(instructions, s.irrep)
-        couplings = matrix_slots(paths[0].l1, tuple((p.l2, p.l3) for p in paths), True)
-        cost = 20.0 + sum(12.0 + 4.0 * len(slots) for slots in couplings)
+        cost = _adjoint_operations(paths_of(instructions, s.irrep))
         chunks += [
             (cost, Segment(s.irrep, s.lanes, u, u + s.lanes))
             for u in range(s.begin, s.end, s.lanes)
