@@ -58,9 +58,13 @@ def test_step_of_a_model(benchmark):
     simulation = _simulation(model, 216)
     benchmark.extra_info["kernels"] = model.kernels
     benchmark.pedantic(lambda: simulation.run(1), rounds=8, warmup_rounds=2)
+    assert simulation.state.step > 0
+    assert bool(torch.isfinite(simulation.state.energy).all())
 
 
 def test_step_without_a_model(benchmark):
     """One NVE step of 1000 atoms that costs nothing: the engine and its neighbour list."""
     simulation = _simulation(NoForces(device=DEVICE), 1000)
     benchmark.pedantic(lambda: simulation.run(1), rounds=50, warmup_rounds=5)
+    assert simulation.state.step > 0
+    assert bool(torch.isfinite(simulation.state.positions).all())
