@@ -14,8 +14,8 @@ FLOORS = [
     {"fastequi.potential"},
     {"fastequi.kernels"},
     {"fastequi.model", "fastequi.md"},
-    {"fastequi.importers"},
-    {"fastequi.calculators"},
+    {"fastequi.importers", "fastequi.data"},
+    {"fastequi.calculators", "fastequi.training"},
     {"fastequi.run"},
     {"fastequi.cli"},
 ]
