@@ -44,10 +44,12 @@ class Interaction(nn.Module):
         self.norm = RMSNorm(shapes.irreps_conv) if layer.layer_norm else None
         self.gate = Gate(shapes, spec.silu_scale, spec.tanh_scale)
 
-    def send(self, x: list[Tensor], species: Tensor) -> list[Tensor]:
-        """What each atom sends to all its neighbours."""
+    def send(
+        self, x: list[Tensor], species: Tensor, n_values: int | None = None
+    ) -> list[Tensor]:
+        """What each atom sends to all its neighbours; n_values where tangents follow the values."""
         scale = self.message_scale[species].view(-1, 1, 1)
-        return [y * scale for y in self.linear_in(x)]
+        return [y * scale for y in self.linear_in(x, n_values)]
 
     def weights(self, basis: Tensor) -> Tensor:
         """W [edges, weights] of the convolution from the radial basis [edges, n_bessel]."""
@@ -57,14 +59,26 @@ class Interaction(nn.Module):
         self, summed: list[Tensor], x: list[Tensor], species: Tensor, attributes: Tensor
     ) -> list[Tensor]:
         """New features from the summed messages and what was there."""
-        y = self.linear_out(summed)
+        y = self.mixed(summed, x, species, attributes)
+        if self.norm is not None:
+            y = self.norm(y)
+        return self.gate(y)
+
+    def mixed(
+        self,
+        summed: list[Tensor],
+        x: list[Tensor],
+        species: Tensor,
+        attributes: Tensor,
+        n_values: int | None = None,
+    ) -> list[Tensor]:
+        """The linear part of `update`; n_values where tangents follow the values."""
+        y = self.linear_out(summed, n_values)
         if isinstance(self.self_connection, SpeciesLinear):
             y = _add(y, self.self_connection(x, attributes, species))
         elif self.self_connection is not None:
             y = _add(y, self.self_connection(x))
-        if self.norm is not None:
-            y = self.norm(y)
-        return self.gate(y)
+        return y
 
 
 def _add(a: list[Tensor], b: list[Tensor]) -> list[Tensor]:

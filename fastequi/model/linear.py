@@ -16,7 +16,8 @@ from fastequi.irreps import SCALAR, Irreps
 class BlockLinear(nn.Module):
     """irreps_in -> irreps_out, weights named by irrep ('1o') of shape [in, out].
 
-    Output irreps that the input lacks are zero. `scalar_bias` adds constants to 0e.
+    Output irreps that the input lacks are zero. `scalar_bias` adds constants to 0e: to the first
+    n_values rows, where tangents follow the values.
     """
 
     def __init__(self, irreps_in: Irreps, irreps_out: Irreps, scalar_bias: bool = False) -> None:
@@ -34,7 +35,7 @@ class BlockLinear(nn.Module):
             nn.Parameter(torch.zeros(n_scalars, dtype=torch.float64)) if scalar_bias else None
         )
 
-    def forward(self, x: list[Tensor]) -> list[Tensor]:
+    def forward(self, x: list[Tensor], n_values: int | None = None) -> list[Tensor]:
         out = []
         for mul, ir in self.irreps_out:
             if ir in self.irreps_in:
@@ -42,8 +43,15 @@ class BlockLinear(nn.Module):
                 y = block @ (self.weights[str(ir)] / sqrt(block.shape[2]))
             else:
                 y = x[0].new_zeros((x[0].shape[0], ir.dim, mul))
-            out.append(y + self.bias if self.bias is not None and ir == SCALAR else y)
+            out.append(self._biased(y, n_values) if ir == SCALAR else y)
         return out
+
+    def _biased(self, y: Tensor, n_values: int | None) -> Tensor:
+        if self.bias is None:
+            return y
+        if n_values is None:
+            return y + self.bias
+        return torch.cat([y[:n_values] + self.bias, y[n_values:]])
 
 
 class SpeciesLinear(nn.Module):

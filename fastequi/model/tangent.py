@@ -1,0 +1,135 @@
+"""The rules of tangents: how each part of the network carries a change of its features along.
+
+Features carry their tangents behind their values, [2 atoms, 2l+1, channels], so that linear maps
+act on both alike. The radial network carries d/dr beside its values, [pairs, 2, ...]. What is not
+linear has its rule here; `training.py` puts them together.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastequi.irreps import PSEUDOSCALAR, SCALAR
+from fastequi.model.gate import Gate, RMSNorm
+from fastequi.model.interaction import Interaction
+from fastequi.model.mlp import ACTIVATIONS, ScalarMLP
+from fastequi.model.nequip import NequIP
+from fastequi.model.radial import RadialBasis
+
+
+def stack(values: Tensor, tangents: Tensor) -> Tensor:
+    """Values, and behind them tangents."""
+    return torch.cat([values, tangents])
+
+
+def split(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(values, tangents)."""
+    n = x.shape[0] // 2
+    return x[:n], x[n:]
+
+
+def with_zero_tangent(values: list[Tensor]) -> list[Tensor]:
+    """Features that do not move."""
+    return [stack(x, torch.zeros_like(x)) for x in values]
+
+
+def activation(name: str, values: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
+    """(f(v), f'(v) t) of an activation of mlp.ACTIVATIONS."""
+    if name == "silu":
+        value, change, *_ = _Silu.apply(values, tangents)
+        return value, change
+    return torch.func.jvp(ACTIVATIONS[name], (values,), (tangents,))
+
+
+def basis_rows(basis: RadialBasis, lengths: Tensor, dst: Tensor, src: Tensor) -> Tensor:
+    """The radial basis and its slope in 1/Å, [pairs, 2, n_bessel]; species of the two atoms."""
+    value, slope = torch.func.jvp(
+        lambda r: basis(r, dst, src), (lengths,), (torch.ones_like(lengths),)
+    )
+    return torch.stack([value, slope], dim=1)
+
+
+def mlp_rows(mlp: ScalarMLP, x: Tensor) -> Tensor:
+    """[..., 2, n_in] -> [..., 2, n_out], values and tangents in the last dimension but one."""
+    for k, (weight, scale) in enumerate(zip(mlp.weights, mlp.scales, strict=True)):
+        x = x @ (weight * scale)
+        if k == 0 and mlp.bias is not None:
+            x = x + torch.stack([mlp.bias, torch.zeros_like(mlp.bias)])
+        if k < len(mlp.scales) - 1:
+            value, change = activation(mlp.spec.activation, *x.unbind(dim=-2))
+            x = torch.stack([value, change], dim=-2) * mlp.spec.activation_scale
+    return x
+
+
+def gate(module: Gate, x: list[Tensor]) -> list[Tensor]:
+    """`Gate` of features with tangents."""
+    conv, out_irreps = module.shapes.irreps_conv, module.shapes.irreps_out
+    value, change = activation("silu", *split(x[conv.index(SCALAR)]))
+    value, change = module.silu_scale * value, module.silu_scale * change
+    used = out_irreps.channels(SCALAR)
+    out = []
+    for mul, ir in out_irreps:
+        if ir == SCALAR:
+            out.append(stack(value[:, :, :mul], change[:, :, :mul]))
+        elif ir == PSEUDOSCALAR:
+            both = activation("tanh", *split(x[conv.index(ir)]))
+            out.append(module.tanh_scale * stack(*both))
+        else:
+            here = slice(used, used + mul)
+            v, t = split(x[conv.index(ir)])
+            a, b = value[:, :, here], change[:, :, here]
+            out.append(stack(v * a, t * a + v * b))
+            used += mul
+    return out
+
+
+def norm(module: RMSNorm, x: list[Tensor]) -> list[Tensor]:
+    """`RMSNorm` of features with tangents."""
+    values, tangents = zip(*(split(block) for block in x), strict=True)
+    moved = torch.func.jvp(lambda *v: tuple(module(list(v))), values, tangents)
+    return [stack(v, t) for v, t in zip(*moved, strict=True)]
+
+
+def update(
+    layer: Interaction, summed: list[Tensor], x: list[Tensor], species: Tensor, attributes: Tensor
+) -> list[Tensor]:
+    """`Interaction.update` of features with tangents; species [2 atoms]."""
+    y = layer.mixed(summed, x, species, attributes, len(species) // 2)
+    if layer.norm is not None:
+        y = norm(layer.norm, y)
+    return gate(layer.gate, y)
+
+
+def weighted_energies(network: NequIP, x: Tensor, species: Tensor, weights: Tensor) -> Tensor:
+    """sum_i a_i E_i + sum_i dE_i from the last features [2 atoms, 1, channels]; float64.
+
+    Nuclear repulsion has no weights and is left out.
+    """
+    values, tangents = split(x.squeeze(1))
+    e = mlp_rows(network.readout, torch.stack([values, tangents], dim=1)).squeeze(2)
+    e = e.to(torch.float64)
+    energies = network.scale[species] * e[:, 0] + network.shift[species]
+    return (weights * energies).sum() + (network.scale[species] * e[:, 1]).sum()
+
+
+class _Silu(torch.autograd.Function):
+    """(s(v), s'(v) t); s'(v) and s''(v) are made once and serve both directions."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        sigmoid = torch.sigmoid(v)
+        value = v * sigmoid
+        first = sigmoid + value - value * sigmoid
+        ctx.save_for_backward(t, sigmoid, value, first)
+        return value, first * t
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, dvalue: Tensor, dchange: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        t, sigmoid, value, first = ctx.saved_tensors
+        # s'' = sigma (1 - sigma) + s' - s' sigma - s sigma (1 - sigma)
+        second = sigmoid * (1 - sigmoid) * (1 - value) + first * (1 - sigmoid)
+        return dvalue * first + dchange * t * second, dchange * first
+
+
