@@ -1,6 +1,7 @@
 """Which implementation of the convolution runs, and why; said aloud, never a silent fall-back."""
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -8,11 +9,18 @@ import torch
 from torch import Tensor
 
 from fastequi.errors import InputError
+from fastequi.kernels.convolution import rows_reference, tangent_reference
 from fastequi.kernels.instructions import Instructions
 
 #: Implementation -> the module that provides `fused_convolution`; 'reference' fuses nothing.
 FUSED = {
     "cpu": "fastequi.kernels.convolution.cpu_op",
+    "triton": "fastequi.kernels.convolution.triton_op",
+}
+#: Implementation -> the module whose trilinear `convolution` makes the two passes of training.
+_COMPOSED = {
+    "reference": "fastequi.kernels.convolution.reference",
+    "cpu": "fastequi.kernels.convolution.cpu_training",
     "triton": "fastequi.kernels.convolution.triton_op",
 }
 #: Implementation -> the kind of device it runs on and the package that it needs.
@@ -64,3 +72,21 @@ def prepare(
     module = import_module(FUSED[implementation])
     if hasattr(module, "prepare"):  # Triton compiles at the first call, and keeps what it compiled
         module.prepare(layers, dtype, stretched)
+
+
+def training_convolutions(
+    implementation: str,
+) -> tuple[Callable[..., list[Tensor]], Callable[..., list[Tensor]]]:
+    """(rows_convolution, tangent_convolution): the first and the second pass of training."""
+    trilinear = import_module(_COMPOSED[implementation]).convolution
+    return (
+        partial(rows_reference.rows_convolution, convolution=trilinear),
+        partial(tangent_reference.tangent_convolution, convolution=trilinear),
+    )
+
+
+def prepare_training(implementation: str, layers: list[Instructions], dtype: torch.dtype) -> None:
+    """Compile ahead what the two passes of training need."""
+    module = import_module(_COMPOSED[implementation])
+    if hasattr(module, "prepare"):
+        module.prepare(layers, dtype)

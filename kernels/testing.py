@@ -165,15 +165,15 @@ def assert_training_parity(
     inputs = {"Y": harmonics, "W": problem.weights()}
     inputs |= {f"x[{i}]": block for i, block in enumerate(problem.features())}
 
-    def run(form: TrainingForm, place: _Place) -> dict[str, Tensor]:
+    def run(form: TrainingForm, place: Place) -> dict[str, Tensor]:
         def function(leaves: dict[str, Tensor]) -> list[Tensor]:
             x = [leaves[f"x[{i}]"] for i in range(len(problem.instructions.irreps_in))]
             src, dst = edges.sender.to(place.device), receiver.to(place.device)
             return form(x, leaves["Y"], leaves["W"], src, dst, problem.instructions, n)
 
-        return _derivatives(function, inputs, place, order)
+        return derivatives(function, inputs, place, order)
 
-    _compare(run, candidate, convolution, problem, dtype, device)
+    compare(run, candidate, convolution, problem, dtype, device)
 
 
 def assert_fused_parity(
@@ -188,21 +188,21 @@ def assert_fused_parity(
     inputs |= {f"x[{i}]": block for i, block in enumerate(problem.features())}
     rounded = problem.table().to(dtype, "cpu")
 
-    def run(form: FusedForm, place: _Place) -> dict[str, Tensor]:
-        edges = _edges_on(problem.edges(), place)
+    def run(form: FusedForm, place: Place) -> dict[str, Tensor]:
+        edges = edges_on(problem.edges(), place)
         table = rounded.to(place.dtype, place.device)
 
         def function(leaves: dict[str, Tensor]) -> list[Tensor]:
             x = [leaves[f"x[{i}]"] for i in range(len(problem.instructions.irreps_in))]
             return form(x, leaves["vectors"], edges, table, problem.instructions)
 
-        return _derivatives(function, inputs, place, order)
+        return derivatives(function, inputs, place, order)
 
-    _compare(run, candidate, fused_convolution, problem, dtype, device)
+    compare(run, candidate, fused_convolution, problem, dtype, device)
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Where a form runs: inputs are rounded to `rounded`, then held in `dtype`."""
 
     rounded: torch.dtype
@@ -227,7 +227,7 @@ def _strided(value: Tensor) -> Tensor:
     return wide[..., 0].permute(*range(value.ndim)[::-1]).detach()
 
 
-def _edges_on(edges: Edges, place: _Place) -> Edges:
+def edges_on(edges: Edges, place: Place) -> Edges:
     moved = [t.to(place.device) for t in (edges.sender, edges.receiver, edges.row_start)]
     stretch = edges.stretch
     if stretch is not None:
@@ -235,10 +235,10 @@ def _edges_on(edges: Edges, place: _Place) -> Edges:
     return Edges(moved[0], moved[1], moved[2], stretch)
 
 
-def _derivatives(
+def derivatives(
     function: Callable[[dict[str, Tensor]], list[Tensor]],
     inputs: dict[str, Tensor],
-    place: _Place,
+    place: Place,
     order: int,
 ) -> dict[str, Tensor]:
     """Values, then d<g, out>, then the derivatives of <h, d<g, out>> by inputs and by g."""
@@ -283,17 +283,17 @@ def _grad(
 # -- comparing -----------------------------------------------------------------------------------
 
 
-def _compare(
-    run: Callable[[Any, _Place], dict[str, Tensor]],
+def compare(
+    run: Callable[[Any, Place], dict[str, Tensor]],
     candidate: Callable[..., list[Tensor]],
     reference: Callable[..., list[Tensor]],
     problem: Problem,
     dtype: torch.dtype,
     device: torch.device | str,
 ) -> None:
-    expected = run(reference, _Place(dtype, torch.float64, "cpu", True))
+    expected = run(reference, Place(dtype, torch.float64, "cpu", True))
     with poisoned_memory():
-        got = run(candidate, _Place(dtype, dtype, device, problem.contiguous))
+        got = run(candidate, Place(dtype, dtype, device, problem.contiguous))
     tolerance = TOLERANCE[dtype]
     faults = []
     for name, value in expected.items():
@@ -325,9 +325,9 @@ def _slices(name: str, instructions: Instructions) -> Iterator[tuple[str, Any]]:
             yield f", degree {l}", (slice(None), slice(l * l, (l + 1) ** 2))
     for i, path in enumerate(instructions.paths):
         label = f", path {i} ({path.l1} x {path.l2} -> {path.l3})"
-        if tensor == "W":
+        if tensor in ("W", "rows"):
             start = path.weight_offset
-            yield label, (slice(None), slice(start, start + path.channels))
+            yield label, (..., slice(start, start + path.channels))
         elif tensor in (f"out[{path.output}]", f"g[{path.output}]"):
             start = path.channel_offset
             yield label, (..., slice(start, start + path.channels))

@@ -1,0 +1,145 @@
+"""The two passes of training against their references, and against double backward."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from fastequi.irreps import Irreps
+from fastequi.kernels.convolution import reference
+from fastequi.kernels.convolution.edges import Edges, make_edges
+from fastequi.kernels.dispatch import training_convolutions
+from fastequi.kernels.instructions import make_instructions
+from fastequi.kernels.spherical_harmonics import spherical_harmonics
+from fastequi.kernels.testing import Problem, problems, relative_rms
+from fastequi.kernels.testing_tangents import assert_rows_parity, assert_tangent_parity
+
+Square = Callable[[Tensor], Tensor]
+
+DTYPES = (torch.float32, torch.float64)
+
+
+@pytest.mark.parametrize("implementation", ["reference"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("problem", problems(), ids=str)
+def test_parity(problem: Problem, dtype: torch.dtype, implementation: str):
+    rows_convolution, tangent_convolution = training_convolutions(implementation)
+    assert_rows_parity(rows_convolution, problem, dtype)
+    assert_tangent_parity(tangent_convolution, problem, dtype)
+    assert_tangent_parity(tangent_convolution, problem, dtype, moving=False)
+
+
+class Network:
+    """Two layers on a cluster of atoms, small enough to write values and tangents by hand.
+
+    W(r) = exp(-r) (a + b r); squares of scalars and a linear map between the layers; the energy is
+    the sum of squares at the end.
+    """
+
+    n_atoms = 5
+
+    def __init__(self) -> None:
+        hidden = Irreps.parse("3x0e+2x1o")
+        self.layers = (
+            make_instructions(Irreps.parse("4x0e"), 2, "natural", hidden),
+            make_instructions(hidden, 2, "natural", Irreps.parse("1x0e")),
+        )
+        random = torch.Generator().manual_seed(0)
+        n_weights = [layer.n_weights for layer in self.layers]
+        shapes = [(2, 1, 4), (4, 3), (4, 2), (2, n_weights[0]), (2, n_weights[1])]
+        self.parameters = [
+            torch.randn(shape, generator=random, dtype=torch.float64).requires_grad_()
+            for shape in shapes
+        ]
+        self.species = torch.tensor([0, 1, 1, 0, 1])
+        self.positions = 1.5 * torch.randn((self.n_atoms, 3), generator=random).double()
+        i, j = torch.triu_indices(self.n_atoms, self.n_atoms, 1)
+        self.receiver, order = torch.cat([i, j]).sort(stable=True)
+        self.sender = torch.cat([j, i])[order]
+        self.pair = torch.arange(len(i)).repeat(2)[order]
+        self.lengths = (self.positions[i] - self.positions[j]).norm(dim=1)
+
+    def along_edges(self, per_atom: Tensor) -> Tensor:
+        return per_atom[self.sender] - per_atom[self.receiver]
+
+    def edges(self, layer: int) -> Edges:
+        sender = self.sender if layer else self.species[self.sender]
+        return make_edges(sender, self.receiver, self.n_atoms)
+
+    def weights(self, layer: int, r: Tensor) -> Tensor:
+        a, b = self.parameters[3 + layer]
+        return torch.exp(-r).unsqueeze(1) * (a + b * r.unsqueeze(1))
+
+    def rows(self, layer: int) -> Tensor:
+        one = torch.ones_like(self.lengths)
+        dual = torch.func.jvp(lambda r: self.weights(layer, r), (self.lengths,), (one,))
+        return torch.stack(dual, dim=1)
+
+    def run(self, convolve: Callable[[int, list[Tensor]], list[Tensor]], square: Square) -> Tensor:
+        """Squares whose sum is the energy, [atoms, 1, channels]."""
+        embedding, mix_scalars, mix_vectors = self.parameters[:3]
+        scalars, vectors = convolve(0, [embedding])
+        (last,) = convolve(1, [square(scalars @ mix_scalars), vectors @ mix_vectors])
+        return square(last)
+
+
+def loss_of(energy: Tensor, forces: Tensor) -> Tensor:
+    weights = torch.linspace(-1, 1, forces.numel(), dtype=torch.float64).view_as(forces)
+    return torch.sin(energy / 10) + (weights * forces + forces.square()).mean()
+
+
+def by_double_backward(network: Network) -> list[Tensor]:
+    positions = network.positions.clone().requires_grad_()
+    vectors = network.along_edges(positions)
+    lengths = vectors.norm(dim=1)
+    harmonics = spherical_harmonics(vectors / lengths.unsqueeze(1), 2)
+
+    def convolve(k: int, x: list[Tensor]) -> list[Tensor]:
+        edges, weights = network.edges(k), network.weights(k, lengths)
+        arguments = (edges.sender, edges.receiver, network.layers[k], network.n_atoms)
+        return reference.convolution(x, harmonics, weights, *arguments)
+
+    energy = network.run(convolve, torch.square).sum()
+    (gradient,) = torch.autograd.grad(energy, positions, create_graph=True)
+    return list(torch.autograd.grad(loss_of(energy, -gradient), network.parameters))
+
+
+def by_two_passes(network: Network, implementation: str) -> list[Tensor]:
+    rows_convolution, tangent_convolution = training_convolutions(implementation)
+    rows = [network.rows(k) for k in range(2)]
+    vectors = network.along_edges(network.positions).requires_grad_()
+
+    def first(k: int, x: list[Tensor]) -> list[Tensor]:
+        constants = (network.edges(k), rows[k].detach(), network.pair, network.layers[k])
+        return rows_convolution(
+            [block.detach() for block in x] if k == 0 else x, vectors, *constants
+        )
+
+    energy = network.run(first, torch.square).sum()
+    (gradient,) = torch.autograd.grad(energy, vectors)
+    forces = torch.zeros_like(network.positions).index_add(0, network.receiver, gradient)
+    forces = forces.index_add(0, network.sender, -gradient).requires_grad_()
+    leaf = energy.detach().requires_grad_()
+    by_energy, by_forces = torch.autograd.grad(loss_of(leaf, forces), [leaf, forces])
+    displacements = network.along_edges(-by_forces)
+
+    def second(k: int, x: list[Tensor]) -> list[Tensor]:
+        geometry = (vectors.detach(), displacements, network.pair, network.edges(k))
+        return tangent_convolution(x, rows[k], *geometry, network.layers[k], k > 0)
+
+    def square(x: Tensor) -> Tensor:
+        value, tangent = x.chunk(2)
+        return torch.cat([value * value, 2 * value * tangent])
+
+    energies, derivatives = network.run(second, square).chunk(2)
+    total = by_energy * energies.sum() + derivatives.sum()
+    return list(torch.autograd.grad(total, network.parameters))
+
+
+@pytest.mark.parametrize("implementation", ["reference", "cpu"])
+def test_two_passes_equal_double_backward(implementation: str):
+    network = Network()
+    expected = by_double_backward(network)
+    for got, value in zip(by_two_passes(network, implementation), expected, strict=True):
+        assert relative_rms(got, value) < 1e-10
