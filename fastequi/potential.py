@@ -67,8 +67,10 @@ def prediction_from_edges(
     outer = edge_vectors.to(torch.float64).unsqueeze(2) * g.unsqueeze(1)
     edge_system = graph.system_idx[graph.edge_dst]
     virial = torch.zeros_like(graph.cell).index_add(0, edge_system, outer)
-    volume = volumes(graph.cell)
-    volume = torch.where(volume > 0, volume, torch.nan).view(-1, 1, 1)
+    volume = volumes(graph.cell).view(-1, 1, 1)
+    has_volume = volume > 0  # the other rows are NaN, and so chosen that no NaN enters a gradient
+    stress = 0.5 * (virial + virial.mT) / torch.where(has_volume, volume, 1.0)
+    stress = torch.where(has_volume, stress, torch.nan)
     energies = energies.to(torch.float64)
     energy = energies.new_zeros(graph.n_systems).index_add(0, graph.system_idx, energies)
-    return Prediction(energy, energies, forces, 0.5 * (virial + virial.mT) / volume)
+    return Prediction(energy, energies, forces, stress)

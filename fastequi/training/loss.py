@@ -1,0 +1,78 @@
+"""The loss: mean squared (or Huber) errors of energies per atom, force components and stress.
+
+    L = w_E <((E - E0) / atoms)^2> + w_F <(F - F0)^2> + w_S <(S - S0)^2>
+
+in eV, eV/Å and eV/Å³; means over what is labelled. Sums are float64, whatever the network's
+arithmetic. Huber (1964): quadratic up to delta, linear beyond, x^2 -> 2 delta |x| - delta^2, so
+that both kinds agree for small errors.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from fastequi.data import Batch
+from fastequi.graph import sum_by_system
+from fastequi.potential import Prediction
+
+TERMS = ("energy_per_atom", "forces", "stress")
+
+
+@dataclass(frozen=True, slots=True)
+class LossSpec:
+    """Weights of the terms, and the deltas of those that are Huber losses (eV, eV/Å, eV/Å³)."""
+
+    weights: dict[str, float]
+    huber_delta: dict[str, float] = field(default_factory=dict)
+
+
+def counts(batch: Batch) -> dict[str, float]:
+    """What the means divide by: labelled systems, force components, stress components."""
+    atoms = torch.bincount(batch.graph.system_idx, minlength=batch.graph.n_systems)
+    return {
+        "energy_per_atom": float(batch.has_energy.sum()),
+        "forces": 3.0 * float(atoms[batch.has_forces].sum()),
+        "stress": 9.0 * float(batch.has_stress.sum()),
+    }
+
+
+def terms(
+    prediction: Prediction, batch: Batch, spec: LossSpec, divisors: dict[str, float]
+) -> dict[str, Tensor]:
+    """The weighted terms of the loss, scalars; `divisors` are the `counts` of the whole batch."""
+    sums = {
+        name: rule(prediction, batch, spec.huber_delta.get(name))
+        for name, rule in _SUMS.items()
+        if spec.weights.get(name) and divisors[name]
+    }
+    return {name: spec.weights[name] * total / divisors[name] for name, total in sums.items()}
+
+
+def _energy_sum(prediction: Prediction, batch: Batch, delta: float | None) -> Tensor:
+    ones = torch.ones_like(prediction.energies)
+    atoms = sum_by_system(ones, batch.graph.system_idx, batch.graph.n_systems)
+    error = ((prediction.energy - batch.energy) / atoms)[batch.has_energy]
+    return (batch.weight[batch.has_energy] * _penalty(error, delta)).sum()
+
+
+def _force_sum(prediction: Prediction, batch: Batch, delta: float | None) -> Tensor:
+    labelled = batch.has_forces[batch.graph.system_idx]
+    error = (prediction.forces - batch.forces)[labelled]
+    weight = batch.weight[batch.graph.system_idx][labelled]
+    return (weight.unsqueeze(1) * _penalty(error, delta)).sum()
+
+
+def _stress_sum(prediction: Prediction, batch: Batch, delta: float | None) -> Tensor:
+    error = (prediction.stress[batch.has_stress] - batch.stress[batch.has_stress]).flatten(1)
+    return (batch.weight[batch.has_stress].unsqueeze(1) * _penalty(error, delta)).sum()
+
+
+def _penalty(error: Tensor, delta: float | None) -> Tensor:
+    if delta is None:
+        return error.square()
+    size = error.abs()
+    return torch.where(size <= delta, error.square(), 2 * delta * size - delta**2)
+
+
+_SUMS = {"energy_per_atom": _energy_sum, "forces": _force_sum, "stress": _stress_sum}

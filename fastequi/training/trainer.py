@@ -1,0 +1,295 @@
+"""The training loop: batches, steps, averages, validation; everything that a checkpoint holds.
+
+The order of frames follows from the seed and the epoch alone, so a checkpoint needs no state of a
+random generator, and a resumed run is the same to the last bit on a CPU.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastequi.data import Batch, Dataset, epoch_batches
+from fastequi.errors import PhysicsError
+from fastequi.model.nequip import NequIP
+from fastequi.potential import Prediction
+from fastequi.training.averaging import AveragedNetwork, names_of, trained_tensors
+from fastequi.training.gradients import Sample, TangentGradient, by_double_backward
+from fastequi.training.loss import LossSpec, counts, terms
+from fastequi.training.metrics import ErrorSums
+from fastequi.training.parallel import Team
+from fastequi.training.schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to train, apart from data and model; the names are those of [training] in train.toml."""
+
+    loss: LossSpec
+    batch_size: int = 5
+    epochs: int = 1000
+    max_wall_s: float = math.inf
+    optimizer: str = "adam"
+    amsgrad: bool = True
+    weight_decay: float = 0.0
+    clip_gradient_norm: float | None = None
+    early_stopping_patience: int | None = None
+    ema_decay: float = 0.99
+    select_by: str = "loss"
+    train_scales: bool = False
+    seed: int = 1
+
+
+@dataclass
+class Best:
+    """The averaged weights with the smallest validation error so far."""
+
+    epoch: int = 0
+    value: float = math.inf
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Trainer:
+    """A network in training; `run` goes on until it is done or told to stop."""
+
+    def __init__(
+        self, network: NequIP, kernels: str, train: Dataset, validation: Dataset,
+        schedule: Schedule, settings: Settings, team: Team | None = None,
+    ) -> None:  # fmt: skip
+        self.network, self.train, self.validation = network, train, validation
+        self.schedule, self.settings, self.team = schedule, settings, team or Team()
+        self.tensors = trained_tensors(network, settings.train_scales)
+        self.average = AveragedNetwork(network, self.tensors, settings.ema_decay)
+        self._gradient = _gradient_of(network, kernels)
+        self._predictor = TangentGradient(self.average.network, kernels)
+        kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+        self.optimizer = kind(
+            self.tensors, lr=schedule.learning_rate, amsgrad=settings.amsgrad,
+            weight_decay=settings.weight_decay, foreach=True,
+        )  # fmt: skip
+        self.epoch = self.step = self.batches_done = 0
+        self.wall_s = 0.0
+        self.best = Best()
+        self.train_errors = ErrorSums()
+        self.train_loss = 0.0
+        self.stop_requested = False
+        self.on_step: list[Callable[[Trainer], None]] = []
+        self.on_epoch: list[Callable[[Trainer, dict[str, Any]], None]] = []
+
+    # -- how far it is -----------------------------------------------------------------------
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return math.ceil(len(self.train) / self.settings.batch_size)
+
+    @property
+    def epochs_done(self) -> float:
+        return self.epoch + self.batches_done / self.batches_per_epoch
+
+    @property
+    def progress(self) -> float:
+        """0 to 1: of the epochs or of the wall time, whichever is further."""
+        return max(self.epochs_done / self.settings.epochs, self.wall_s / self.settings.max_wall_s)
+
+    @property
+    def why_done(self) -> str:
+        """Why there is nothing left to do, or ''."""
+        patience = self.settings.early_stopping_patience
+        if self.epoch >= self.settings.epochs:
+            return f"all {self.settings.epochs} epochs are done"
+        if self.wall_s >= self.settings.max_wall_s:
+            return f"the wall time of {self.settings.max_wall_s / 60:g} min is over"
+        if self.schedule.is_exhausted:
+            return "the learning rate has come down to its minimum"
+        if patience is not None and self.epoch - self.best.epoch >= patience:
+            return f"no better validation for {patience} epochs"
+        return ""
+
+    # -- running -----------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Train until done, or until `stop_requested` (then between two steps)."""
+        self._clock = perf_counter()
+        while not self.why_done and not self.stop_requested:
+            self._run_epoch()
+
+    def _run_epoch(self) -> None:
+        batches = epoch_batches(
+            len(self.train), self.settings.batch_size, self.settings.seed, self.epoch
+        )
+        for frames in batches[self.batches_done :]:
+            self.train_step(frames)
+            self.batches_done += 1
+            self._tick()
+            for observer in self.on_step:
+                observer(self)
+            if self.stop_requested:
+                return
+            if self.wall_s >= self.settings.max_wall_s:
+                break
+        self._finish_epoch()
+
+    def _tick(self) -> None:
+        """Wall time, and the wish to stop, agreed on by the team."""
+        now = perf_counter()
+        self.wall_s, self._clock = self.wall_s + now - self._clock, now
+        if self.team.size > 1:
+            agreed = torch.tensor([self.wall_s, float(self.stop_requested)], dtype=torch.float64)
+            self.team.sum_([agreed])
+            self.wall_s = float(agreed[0]) / self.team.size
+            self.stop_requested = bool(agreed[1] > 0)
+
+    def train_step(self, frames: Sequence[int]) -> None:
+        """One step of the optimiser on these frames of the training set."""
+        self.optimizer.zero_grad(set_to_none=False)
+        divisors = counts([self.train.frames[i] for i in frames])
+        value = torch.zeros((), dtype=torch.float64)
+        mine = self.team.share(frames)
+        if mine:
+            value = self._add_gradients(mine, divisors)
+        self._share_gradients(value)
+        if not math.isfinite(float(value)):
+            names = ", ".join(self.train.frames[i].source for i in frames)
+            raise PhysicsError(
+                f"the loss is {float(value)} at step {self.step + 1} (epoch {self.epoch + 1}; "
+                f"{names}); lower training.learning_rate or set training.clip_gradient_norm"
+            )
+        if self.settings.clip_gradient_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.tensors, self.settings.clip_gradient_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(self.epochs_done, self.progress)
+        self.optimizer.step()
+        self.average.update()
+        self.step += 1
+        self.train_loss += float(value) * len(frames)
+
+    def _add_gradients(self, frames: Sequence[int], divisors: dict[str, float]) -> Tensor:
+        batch = self.train.collate(frames).to(self.network.device)
+        found: list[Tensor] = []
+
+        def loss(prediction: Prediction) -> Tensor:
+            total = torch.stack([*terms(prediction, batch, self.settings.loss, divisors).values()])
+            found.append(total.sum())
+            return found[0]
+
+        prediction = self._gradient(sample_of(batch), loss)
+        self.train_errors.add(prediction, batch)
+        return found[0].detach().cpu()
+
+    def _share_gradients(self, value: Tensor) -> None:
+        if self.team.size == 1:
+            return
+        for tensor in self.tensors:
+            if tensor.grad is None:
+                tensor.grad = torch.zeros_like(tensor)
+        self.team.sum_([value, *(t.grad for t in self.tensors if t.grad is not None)])
+
+    # -- between epochs ----------------------------------------------------------------------
+
+    def _finish_epoch(self) -> None:
+        trained = self._team_errors(self.train_errors)
+        seen = min(self.batches_done * self.settings.batch_size, len(self.train))
+        train_loss, rate = self.train_loss / seen, self.optimizer.param_groups[0]["lr"]
+        self.epoch, self.batches_done = self.epoch + 1, 0
+        self.train_errors, self.train_loss = ErrorSums(), 0.0
+        found, validation_loss = self.validate()
+        self.schedule.after_epoch(validation_loss)
+        self._keep_best(found, validation_loss)
+        self._tick()
+        row = {
+            "epoch": self.epoch, "step": self.step, "learning_rate": rate,
+            "train_loss": train_loss, "validation_loss": validation_loss,
+            **{f"train_{name}": value for name, value in trained.results().items()},
+            **{f"validation_{name}": value for name, value in found.results().items()},
+            "best_epoch": self.best.epoch, "wall_s": self.wall_s,
+        }  # fmt: skip
+        for observer in self.on_epoch:
+            observer(self, row)
+
+    def validate(self) -> tuple[ErrorSums, float]:
+        """Errors of the averaged weights on the validation set, and their loss."""
+        everyone = range(len(self.validation))
+        divisors = counts(self.validation.frames)
+        errors, loss = ErrorSums(), torch.zeros((), dtype=torch.float64)
+        mine = self.team.share(everyone)
+        for begin in range(0, len(mine), self.settings.batch_size):
+            part = mine[begin : begin + self.settings.batch_size]
+            batch = self.validation.collate(part).to(self.network.device)
+            prediction = self._predictor.predict(sample_of(batch))
+            errors.add(prediction, batch)
+            loss += sum(terms(prediction, batch, self.settings.loss, divisors).values()).cpu()
+        self.team.sum_([loss])
+        return self._team_errors(errors), float(loss)
+
+    def _team_errors(self, errors: ErrorSums) -> ErrorSums:
+        return ErrorSums.merged(self.team.gather(errors))
+
+    def _keep_best(self, errors: ErrorSums, loss: float) -> None:
+        results = errors.results()
+        by = {"forces": results["force_mae_meV_per_A"], "energy":
+              results["energy_mae_meV_per_atom"], "loss": loss}  # fmt: skip
+        value = by[self.settings.select_by]
+        if value is not None and value < self.best.value:
+            tensors = self.average.network.state_dict()
+            self.best = Best(self.epoch, value, {n: t.cpu().clone() for n, t in tensors.items()})
+
+    # -- checkpoints -------------------------------------------------------------------------
+
+    def tensors_to_keep(self) -> dict[str, Tensor]:
+        """All that a continuation needs, by name."""
+        kept = {f"network.{n}": t for n, t in self.network.state_dict().items()}
+        kept |= {f"average.{n}": t for n, t in self.average.network.state_dict().items()}
+        kept |= {f"best.{n}": t for n, t in self.best.tensors.items()}
+        for name, tensor in zip(names_of(self.network, self.tensors), self.tensors, strict=True):
+            for key, value in self.optimizer.state.get(tensor, {}).items():
+                kept[f"optimizer.{key}.{name}"] = value
+        return {name: t.detach().cpu().clone().contiguous() for name, t in kept.items()}
+
+    def numbers_to_keep(self) -> dict[str, Any]:
+        return {
+            "step": self.step, "epoch": self.epoch, "batches_done": self.batches_done,
+            "train_loss": self.train_loss, "train_errors": self.train_errors.state(),
+            "average_updates": self.average.n_updates, "schedule": self.schedule.state(),
+            "best_epoch": self.best.epoch, "best_value": self.best.value,
+        }  # fmt: skip
+
+    def restore(self, tensors: dict[str, Tensor], numbers: dict[str, Any], wall_s: float) -> None:
+        """Go back to where `tensors_to_keep` and `numbers_to_keep` were taken."""
+        part = _by_first_word(tensors)
+        self.network.load_state_dict(part["network"])
+        self.average.network.load_state_dict(part["average"])
+        for name, tensor in zip(names_of(self.network, self.tensors), self.tensors, strict=True):
+            state = {key: kept[name].clone() for key, kept in
+                     _by_first_word(part.get("optimizer", {})).items()}  # fmt: skip
+            self.optimizer.state[tensor] = state
+        self.best = Best(numbers["best_epoch"], numbers["best_value"], part.get("best", {}))
+        self.step, self.epoch = numbers["step"], numbers["epoch"]
+        self.batches_done, self.train_loss = numbers["batches_done"], numbers["train_loss"]
+        self.train_errors = ErrorSums.from_state(numbers["train_errors"])
+        self.average.n_updates = numbers["average_updates"]
+        self.schedule.restore(numbers["schedule"])
+        self.wall_s = wall_s
+
+
+def sample_of(batch: Batch) -> Sample:
+    """The graph of a batch as gradients take it."""
+    return Sample(batch.graph, batch.pair, batch.first)
+
+
+def _gradient_of(network: NequIP, kernels: str) -> Callable[[Sample, Any], Prediction]:
+    if kernels == "reference":
+        return lambda sample, loss: by_double_backward(network, sample, loss)
+    return TangentGradient(network, kernels)
+
+
+def _by_first_word(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """'a.b.c' -> {'a': {'b.c': ...}}."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        first, rest = name.split(".", 1)
+        found.setdefault(first, {})[rest] = tensor
+    return found
