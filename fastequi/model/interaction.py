@@ -44,9 +44,7 @@ class Interaction(nn.Module):
         self.norm = RMSNorm(shapes.irreps_conv) if layer.layer_norm else None
         self.gate = Gate(shapes, spec.silu_scale, spec.tanh_scale)
 
-    def send(
-        self, x: list[Tensor], species: Tensor, n_values: int | None = None
-    ) -> list[Tensor]:
+    def send(self, x: list[Tensor], species: Tensor, n_values: int | None = None) -> list[Tensor]:
         """What each atom sends to all its neighbours; n_values where tangents follow the values."""
         scale = self.message_scale[species].view(-1, 1, 1)
         return [y * scale for y in self.linear_in(x, n_values)]

@@ -131,5 +131,3 @@ class _Silu(torch.autograd.Function):
         # s'' = sigma (1 - sigma) + s' - s' sigma - s sigma (1 - sigma)
         second = sigmoid * (1 - sigmoid) * (1 - value) + first * (1 - sigmoid)
         return dvalue * first + dchange * t * second, dchange * first
-
-
