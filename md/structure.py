@@ -1,6 +1,5 @@
 """Starting structures: files that ASE reads, repeated into a supercell."""
 
-import difflib
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import ase.io
 from ase import Atoms
 
 from fastequi.errors import InputError
+from fastequi.settings_problems import similar_files
 
 
 def read_structure(
@@ -23,13 +23,6 @@ def read_structure(
         raise InputError(f"no file {path}{similar_files(file)}")
     atoms = _read(path, index, file.stat().st_mtime_ns).copy()
     return atoms if supercell == (1, 1, 1) else atoms.repeat(supercell)
-
-
-def similar_files(path: Path) -> str:
-    """` (did you mean NAME?)` if the folder of a missing file has one with a similar name."""
-    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, siblings, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 @lru_cache(maxsize=1)

@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Who stands on which floor; a module may import from lower floors and from its own package.
 FLOORS = [
     {"fastequi._version", "fastequi.errors", "fastequi.units", "fastequi.irreps"},
-    {"fastequi.graph"},
-    {"fastequi.potential"},
+    {"fastequi.graph", "fastequi.settings_problems"},
+    {"fastequi.potential", "fastequi.settings"},
     {"fastequi.kernels"},
     {"fastequi.model", "fastequi.md"},
     {"fastequi.importers", "fastequi.data"},
