@@ -1,0 +1,25 @@
+"""Data: files of labelled structures become frames, frames become batches of graphs.
+
+frames = read_frames("train.extxyz")
+dataset = Dataset(frames, cutoff=5.0)
+batch = dataset.collate([0, 1, 2])
+"""
+
+from fastequi.data.batch import Batch
+from fastequi.data.batches import batches, epoch_order
+from fastequi.data.dataset import Dataset
+from fastequi.data.frames import Frame
+from fastequi.data.labels import frame_from_atoms
+from fastequi.data.pairs import undirected_pairs
+from fastequi.data.readers import read_frames
+
+__all__ = [
+    "Batch",
+    "Dataset",
+    "Frame",
+    "batches",
+    "epoch_order",
+    "frame_from_atoms",
+    "read_frames",
+    "undirected_pairs",
+]

@@ -1,0 +1,99 @@
+"""Frames of an npz file: many geometries of one molecule, without a cell.
+
+Two layouts, told apart by their names: that of rMD17 (nuclear_charges, coords, energies, forces)
+and that of sGDML and MD17 (z, R, E, F). Numbers are plain: their units must be declared.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastequi.data.frames import Frame
+from fastequi.data.units import Units, units_or_refuse
+from fastequi.errors import InputError
+
+LAYOUTS = (
+    {"species": "nuclear_charges", "positions": "coords", "energy": "energies", "forces": "forces"},
+    {"species": "z", "positions": "R", "energy": "E", "forces": "F"},
+)
+_CELLS = ("lattice", "cell", "box")
+
+
+def read_npz(path: Path, units: Units | None, keys: Mapping[str, str] | None) -> list[Frame]:
+    """Every geometry of the file; `keys` may name other arrays for energy and forces."""
+    units = units_or_refuse(units, str(path), "an npz file")
+    arrays = _load(path)
+    names = _layout(path, arrays, keys)
+    positions = arrays[names["positions"]]
+    if positions.ndim != 3 or positions.shape[2] != 3:
+        raise InputError(
+            f"{path}: {names['positions']} has the shape {list(positions.shape)}; "
+            "allowed: [frames, atoms, 3]"
+        )
+    n_frames, n_atoms, _ = positions.shape
+    species = _shaped(path, arrays, names["species"], (n_atoms,), (n_frames, n_atoms))
+    energy = _shaped(path, arrays, names["energy"], (n_frames,), (n_frames, 1))
+    forces = _shaped(path, arrays, names["forces"], (n_frames, n_atoms, 3))
+    assert species is not None
+    species = np.broadcast_to(species, (n_frames, n_atoms)).astype(np.int64)
+    return [
+        Frame(
+            atomic_numbers=species[k],
+            positions=positions[k].astype(np.float64) * units.length,
+            cell=np.zeros((3, 3)),
+            pbc=np.zeros(3, dtype=bool),
+            energy=None if energy is None else energy[k].item() * units.energy,
+            forces=None if forces is None else forces[k].astype(np.float64) * units.forces,
+            file=str(path),
+            index=k,
+        )
+        for k in range(n_frames)
+    ]
+
+
+def _load(path: Path) -> dict[str, NDArray]:
+    """All arrays; nothing pickled, which could run code."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except Exception as error:  # zipfile, OSError or ValueError, as the damage has it
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"{path}: not a readable npz file ({reason})") from error
+
+
+def _layout(
+    path: Path, arrays: Mapping[str, NDArray], keys: Mapping[str, str] | None
+) -> dict[str, str]:
+    layout = next((n for n in LAYOUTS if n["species"] in arrays and n["positions"] in arrays), None)
+    there = ", ".join(arrays) or "nothing"
+    if layout is None:
+        known = " or ".join(", ".join(names.values()) for names in LAYOUTS)
+        raise InputError(f"{path}: the file has {there}; allowed: {known}")
+    for name in _CELLS:
+        if name in arrays:
+            raise InputError(
+                f"{path}: the file has a {name}, and npz files are read without cells, since their "
+                "layouts do not agree; write the frames as extxyz"
+            )
+    for key, name in (keys or {}).items():
+        if key not in ("energy", "forces"):
+            raise InputError(f"{path}: keys.{key} is not for npz files; allowed: energy, forces")
+        if name not in arrays:
+            raise InputError(f'{path}: keys.{key} is "{name}"; the file has {there}')
+    return layout | dict(keys or {})
+
+
+def _shaped(
+    path: Path, arrays: Mapping[str, NDArray], name: str, *shapes: tuple[int, ...]
+) -> NDArray | None:
+    if name not in arrays:
+        return None
+    array = arrays[name]
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"{path}: {name} is not numbers (it is {array.dtype})")
+    if array.shape not in shapes:
+        allowed = " or ".join(str(list(shape)) for shape in shapes)
+        raise InputError(f"{path}: {name} has the shape {list(array.shape)}; allowed: {allowed}")
+    return array
