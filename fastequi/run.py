@@ -3,21 +3,14 @@
 import hashlib
 import inspect
 import json
-import resource
-import signal
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from ase import Atoms
 
 import fastequi
-from fastequi.errors import InputError, PhysicsError, Stopped
+from fastequi.errors import PhysicsError, Stopped
 from fastequi.md.checks import check_atoms
 from fastequi.md.config import Config, to_toml
 from fastequi.md.integrators import INTEGRATORS
@@ -44,6 +37,13 @@ from fastequi.md.trajectory.directory import (
 from fastequi.md.trajectory.outputs import Outputs
 from fastequi.md.velocities import maxwell_boltzmann_
 from fastequi.potential import Potential
+from fastequi.process import (
+    naming,
+    naming_files,
+    peak_memory_MB,
+    reproducible,
+    stopping_on_signals,
+)
 
 
 class LoadedModel(Potential, Protocol):
@@ -99,11 +99,11 @@ def set_up(config: Config, resume: bool = False) -> Setup:
     another run.
     """
     system = config.system
-    with _naming("system.structure"):
+    with naming("system.structure"):
         atoms = read_structure(system.structure, system.index, system.supercell)
-    with _naming(f"model.name = {config.model.name!r}"):
+    with naming(f"model.name = {config.model.name!r}"):
         potential = load_potential(config)
-    with _naming(f"system.structure: {system.structure}"):
+    with naming(f"system.structure: {system.structure}"):
         check_atoms(atoms, potential)
     had_velocities = bool(atoms.has("momenta"))
     fingerprint = fingerprint_of(config, atoms, potential)
@@ -169,11 +169,12 @@ def execute(setup: Setup) -> dict[str, Any]:
     last good frame), InputError when a file cannot be written.
     """
     simulation, directory = setup.simulation, setup.directory
-    with only_writer(directory), _naming_files(directory), stopping_on_signals(simulation):
+    stopping = stopping_on_signals(simulation.request_stop)
+    with only_writer(directory), naming_files(directory), stopping:
         outputs = _open_outputs(setup)
         try:
             simulation.observers += outputs.observers
-            with _reproducible(setup.potential.device):
+            with reproducible(setup.potential.device):
                 simulation.run(setup.steps_left)
             outputs.checkpoint(simulation)
         except PhysicsError as error:
@@ -226,75 +227,3 @@ def summarize(setup: Setup, elapsed_s: dict[str, float]) -> dict[str, Any]:
 def ns_per_day(steps_per_s: float, timestep_fs: float) -> float:
     """Simulated nanoseconds per day of wall time."""
     return steps_per_s * timestep_fs * 1e-6 * 86400
-
-
-def peak_memory_MB(device: torch.device) -> float:
-    """The most memory that was in use: of the accelerator, or of this process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # bytes there, KiB here
-
-
-@contextmanager
-def _naming(where: str) -> Iterator[None]:
-    """Say in an InputError which key of the TOML it is about."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
-
-
-@contextmanager
-def _reproducible(device: torch.device) -> Iterator[None]:
-    """Have torch add up in a fixed order on a CPU, so that a restart is the same to the last bit.
-
-    Without it the gradient of an indexed read is summed by threads in any order; the fixed order
-    costs nothing measurable there. On a GPU it does, and there it is left as the user set it.
-    """
-    before = torch.are_deterministic_algorithms_enabled()
-    memory: Any = torch.utils.deterministic
-    fill_before = memory.fill_uninitialized_memory
-    if device.type == "cpu":
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        memory.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-        memory.fill_uninitialized_memory = fill_before
-
-
-@contextmanager
-def _naming_files(directory: Path) -> Iterator[None]:
-    """A file that cannot be written is a matter of the user's disk, not a bug."""
-    try:
-        yield
-    except OSError as error:
-        path = error.filename or directory
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-@contextmanager
-def stopping_on_signals(simulation: Simulation) -> Iterator[None]:
-    """Have SIGTERM and SIGINT end the run after the current step; a second one ends it at once.
-
-    One that comes before the first step ends it there, one that comes after the last is too late.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python delivers signals to the main thread only
-        return
-    before: dict[signal.Signals, Any] = {}
-
-    def stop(number: int, frame: Any) -> None:
-        simulation.request_stop()
-        for name, handler in before.items():
-            signal.signal(name, handler)
-
-    for name in (signal.SIGTERM, signal.SIGINT):
-        before[name] = signal.signal(name, stop)
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)

@@ -13,6 +13,7 @@ from fastequi.errors import InputError
 from fastequi.md.config import load_config
 from fastequi.md.integrators import LangevinBAOAB, VelocityVerlet
 from fastequi.md.testing import LennardJones
+from fastequi.process import stopping_on_signals
 from fastequi.run import (
     build_simulation,
     execute,
@@ -20,7 +21,6 @@ from fastequi.run import (
     load_potential,
     set_up,
     starting_state,
-    stopping_on_signals,
 )
 
 TOML = """
@@ -175,7 +175,7 @@ def test_second_signal_is_not_caught(config, toy):
     """The first asks for an end after the step; whoever is in a hurry sends another."""
     simulation = set_up(config()).simulation
     outside = signal.getsignal(signal.SIGINT)  # under nohup it is ignored
-    with stopping_on_signals(simulation):
+    with stopping_on_signals(simulation.request_stop):
         assert signal.getsignal(signal.SIGINT) is not outside
         os.kill(os.getpid(), signal.SIGINT)
         simulation.run(5)

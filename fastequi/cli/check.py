@@ -11,7 +11,8 @@ from fastequi.md.trajectory.directory import (
     SUMMARY,
     TRAJECTORIES,
 )
-from fastequi.run import Setup, ns_per_day, peak_memory_MB
+from fastequi.process import peak_memory_MB
+from fastequi.run import Setup, ns_per_day
 
 
 def print_check(setup: Setup) -> None:

@@ -1,0 +1,86 @@
+"""What a long run needs of its process: signals, memory, sums in a fixed order, clear errors."""
+
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastequi.errors import InputError
+
+
+def peak_memory_MB(device: torch.device) -> float:
+    """The most memory that was in use: of the accelerator, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # bytes there, KiB here
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Say in an InputError which key of the TOML it is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+@contextmanager
+def naming_files(directory: Path) -> Iterator[None]:
+    """A file that cannot be written is a matter of the user's disk, not a bug."""
+    try:
+        yield
+    except OSError as error:
+        path = error.filename or directory
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def reproducible(device: torch.device) -> Iterator[None]:
+    """Have torch add up in a fixed order on a CPU, so that a restart is the same to the last bit.
+
+    Without it the gradient of an indexed read is summed by threads in any order; the fixed order
+    costs nothing measurable there. On a GPU it does, and there it is left as the user set it.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    memory: Any = torch.utils.deterministic
+    fill_before = memory.fill_uninitialized_memory
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        memory.fill_uninitialized_memory = fill_before
+
+
+@contextmanager
+def stopping_on_signals(request_stop: Callable[[], None]) -> Iterator[None]:
+    """Have SIGTERM and SIGINT end the run after the current step; a second one ends it at once.
+
+    One that comes before the first step ends it there, one that comes after the last is too late.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python delivers signals to the main thread only
+        return
+    before: dict[signal.Signals, Any] = {}
+
+    def stop(number: int, frame: Any) -> None:
+        request_stop()
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        before[name] = signal.signal(name, stop)
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
