@@ -11,12 +11,6 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
     {"fastequi._version", "fastequi.errors", "fastequi.units", "fastequi.irreps"},
     {"fastequi.process"},
-        "fastequi._version",
-        "fastequi.errors",
-        "fastequi.units",
-        "fastequi.irreps",
-        "fastequi.process",
-    },
     {"fastequi.graph", "fastequi.settings_problems"},
     {"fastequi.potential", "fastequi.settings"},
     {"fastequi.kernels"},
