@@ -129,6 +129,13 @@ def set_default_(raw: dict[str, Any], section: str, key: str, value: Any) -> Non
         values.setdefault(key, value)
 
 
+def set_(raw: dict[str, Any], section: str, key: str, value: Any) -> None:
+    """Give a key its value, whatever the TOML says."""
+    values = raw.setdefault(section, {})
+    if isinstance(values, dict):
+        values[key] = value
+
+
 # -- writing -------------------------------------------------------------------------------------
 
 

@@ -6,13 +6,14 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 #: The kind of pydantic error that says: none of the choices.
 CHOICE = "choice"
+_NO_DEFAULT = "default_factory_not_called"
 
 _UNITS = {"_eV_per_A": "eV/Å", "_fs": "fs", "_per_ps": "1/ps", "_K": "kelvin", "_A": "Å",
           "_minutes": "minutes"}  # fmt: skip
@@ -47,7 +48,9 @@ def describe_errors(
     error: ValidationError, config: type[BaseModel], raw: dict[str, Any], vocabulary: Vocabulary
 ) -> list[str]:
     """One line per problem that pydantic found: dotted key, what was got, what is allowed."""
-    lines = [_describe(problem, config, raw, vocabulary) for problem in error.errors()]
+    # A default that follows from a key which is wrong itself is no further problem.
+    found = [problem for problem in error.errors() if problem["type"] != _NO_DEFAULT]
+    lines = [_describe(problem, config, raw, vocabulary) for problem in found]
     return list(dict.fromkeys(lines))  # a list with several bad items is one problem
 
 
@@ -93,8 +96,11 @@ def _find(location: Sequence[Any], config: type[BaseModel]) -> tuple[list[str], 
 
 
 def _section_of(info: Any) -> type[BaseModel] | None:
-    kind = info.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    """The section that a field is, or may be."""
+    for kind in (info.annotation, *get_args(info.annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
 
 
 def _unknown_key(location: list[str], config: type[BaseModel], vocabulary: Vocabulary) -> str:

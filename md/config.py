@@ -122,8 +122,8 @@ def load_config(
     settings.change_texts_(raw, "output", "directory", absolute)
     name = partial(settings.absolute_if_path, folder=path.parent)
     settings.change_texts_(raw, "model", "name", name)
-    if device is not None and isinstance(raw.get("dynamics"), dict):
-        raw["dynamics"]["device"] = device
+    if device is not None:
+        settings.set_(raw, "dynamics", "device", device)
     problems = file_problems(raw, existing, model_names)
     return settings.checked(path, raw, Config, VOCABULARY, problems)
 
