@@ -20,6 +20,7 @@ from fastequi.errors import FastEquiError, InputError
 #: Command, where it lives (imported when it is used), what the overview says of it.
 COMMANDS = (
     ("run", "fastequi.cli.run:run", "Run molecular dynamics as an md.toml says."),
+    ("train", "fastequi.cli.train:train", "Train a potential from labelled structures."),
     ("init", "fastequi.cli.init:init", "Write a commented example to start from."),
     ("info", "fastequi.cli.info:info", "Show this machine and installation, or what a model is."),
     ("convert", "fastequi.cli.convert:convert", "Turn another program's model into a model file."),

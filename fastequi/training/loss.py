@@ -7,16 +7,15 @@ arithmetic. Huber (1964): quadratic up to delta, linear beyond, x^2 -> 2 delta |
 that both kinds agree for small errors.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from fastequi.data import Batch
+from fastequi.data import Batch, Frame
 from fastequi.graph import sum_by_system
 from fastequi.potential import Prediction
-
-TERMS = ("energy_per_atom", "forces", "stress")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +26,12 @@ class LossSpec:
     huber_delta: dict[str, float] = field(default_factory=dict)
 
 
-def counts(batch: Batch) -> dict[str, float]:
+def counts(frames: Sequence[Frame]) -> dict[str, float]:
     """What the means divide by: labelled systems, force components, stress components."""
-    atoms = torch.bincount(batch.graph.system_idx, minlength=batch.graph.n_systems)
     return {
-        "energy_per_atom": float(batch.has_energy.sum()),
-        "forces": 3.0 * float(atoms[batch.has_forces].sum()),
-        "stress": 9.0 * float(batch.has_stress.sum()),
+        "energy_per_atom": float(sum(frame.energy is not None for frame in frames)),
+        "forces": 3.0 * sum(frame.n_atoms for frame in frames if frame.forces is not None),
+        "stress": 9.0 * sum(frame.stress is not None for frame in frames),
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastequi.data import Batch, Dataset, epoch_batches
+from fastequi.data import Batch, Dataset, batches, epoch_order
 from fastequi.errors import PhysicsError
 from fastequi.model.nequip import NequIP
 from fastequi.potential import Prediction
@@ -111,6 +111,10 @@ class Trainer:
 
     # -- running -----------------------------------------------------------------------------
 
+    def request_stop(self) -> None:
+        """Have `run` return after the present step."""
+        self.stop_requested = True
+
     def run(self) -> None:
         """Train until done, or until `stop_requested` (then between two steps)."""
         self._clock = perf_counter()
@@ -118,10 +122,8 @@ class Trainer:
             self._run_epoch()
 
     def _run_epoch(self) -> None:
-        batches = epoch_batches(
-            len(self.train), self.settings.batch_size, self.settings.seed, self.epoch
-        )
-        for frames in batches[self.batches_done :]:
+        order = epoch_order(len(self.train), self.settings.seed, self.epoch)
+        for frames in batches(order, self.settings.batch_size)[self.batches_done :]:
             self.train_step(frames)
             self.batches_done += 1
             self._tick()
