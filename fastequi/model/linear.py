@@ -6,6 +6,7 @@ path normalisation).
 """
 
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +40,7 @@ class BlockLinear(nn.Module):
         out = []
         for mul, ir in self.irreps_out:
             if ir in self.irreps_in:
-                block = x[self.irreps_in.index(ir)]
-                y = block @ (self.weights[str(ir)] / sqrt(block.shape[2]))
+                y = _Product.apply(x[self.irreps_in.index(ir)], self.weights[str(ir)])
             else:
                 y = x[0].new_zeros((x[0].shape[0], ir.dim, mul))
             out.append(self._biased(y, n_values) if ir == SCALAR else y)
@@ -77,27 +77,58 @@ class SpeciesLinear(nn.Module):
 
     def forward(self, x: list[Tensor], attributes: Tensor, species: Tensor) -> list[Tensor]:
         """attributes [species, n_attributes]; species [atoms]."""
-        present = torch.unique(species)
+        groups = SpeciesGroups(species)
         out = []
         for mul, ir in self.irreps_out:
             if ir not in self.irreps_in:
                 out.append(x[0].new_zeros((x[0].shape[0], ir.dim, mul)))
                 continue
-            block = x[self.irreps_in.index(ir)]
-            scale = 1 / sqrt(block.shape[2] * self.n_attributes)
-            matrices = torch.einsum(
-                "sv,vuw->suw", attributes[present] * scale, self.weights[str(ir)]
-            )
-            out.append(apply_per_species(block, matrices, present, species))
+            block, weights = x[self.irreps_in.index(ir)], self.weights[str(ir)]
+            scaled = attributes[groups.present] / sqrt(block.shape[2] * self.n_attributes)
+            matrices = (scaled @ weights.flatten(1)).view(-1, *weights.shape[1:])
+            out.append(groups.apply(block, matrices))
         return out
 
 
-def apply_per_species(block: Tensor, matrices: Tensor, present: Tensor, species: Tensor) -> Tensor:
-    """Each atom's block [2l+1, in] times the matrix [in, out] of its species."""
-    if len(present) == 1:
-        return block @ matrices[0]
-    out = block.new_zeros((*block.shape[:2], matrices.shape[2]))
-    for matrix, s in zip(matrices, present, strict=True):
-        rows = torch.nonzero(species == s).squeeze(1)
-        out = out.index_copy(0, rows, block[rows] @ matrix)
-    return out
+class SpeciesGroups:
+    """Atoms put together by species, so that each species is one matrix product."""
+
+    def __init__(self, species: Tensor) -> None:
+        counts = torch.bincount(species)
+        self.present = torch.nonzero(counts).squeeze(1)
+        self.sizes: list[int] = counts[self.present].tolist()
+        if len(self.sizes) > 1:
+            self.order = torch.argsort(species, stable=True)
+            self.back = torch.empty_like(self.order)
+            self.back[self.order] = torch.arange(len(species), device=species.device)
+
+    def apply(self, block: Tensor, matrices: Tensor) -> Tensor:
+        """Each atom's block [2l+1, in] times the matrix [in, out] of its species."""
+        if len(self.sizes) == 1:
+            return block @ matrices[0]
+        parts = block.index_select(0, self.order).split(self.sizes)
+        products = [part @ matrix for part, matrix in zip(parts, matrices.unbind(), strict=True)]
+        return torch.cat(products).index_select(0, self.back)
+
+
+class _Product(torch.autograd.Function):
+    """x @ w / sqrt(fan in), in one operation each way; differentiable again."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        return _scaled(x.reshape(-1, x.shape[2]), w, w.shape[0]).view(*x.shape[:2], -1)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, w = ctx.saved_tensors
+        rows = g.reshape(-1, g.shape[2])
+        needs_x, needs_w = ctx.needs_input_grad
+        dx = _scaled(rows, w.T, w.shape[0]).view_as(x) if needs_x else None
+        dw = _scaled(x.reshape(-1, x.shape[2]).T, rows, w.shape[0]) if needs_w else None
+        return dx, dw
+
+
+def _scaled(a: Tensor, b: Tensor, fan_in: int) -> Tensor:
+    """a @ b / sqrt(fan_in)."""
+    return torch.addmm(a.new_empty(()), a, b, beta=0, alpha=1 / sqrt(fan_in))

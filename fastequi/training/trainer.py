@@ -69,7 +69,7 @@ class Trainer:
         kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
         self.optimizer = kind(
             self.tensors, lr=schedule.learning_rate, amsgrad=settings.amsgrad,
-            weight_decay=settings.weight_decay, foreach=True,
+            weight_decay=settings.weight_decay, fused=True,
         )  # fmt: skip
         self.epoch = self.step = self.batches_done = 0
         self.wall_s = 0.0
@@ -147,7 +147,7 @@ class Trainer:
 
     def train_step(self, frames: Sequence[int]) -> None:
         """One step of the optimiser on these frames of the training set."""
-        self.optimizer.zero_grad(set_to_none=False)
+        self.optimizer.zero_grad()
         divisors = counts([self.train.frames[i] for i in frames])
         value = torch.zeros((), dtype=torch.float64)
         mine = self.team.share(frames)
