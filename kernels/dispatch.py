@@ -78,6 +78,11 @@ def training_convolutions(
     implementation: str,
 ) -> tuple[Callable[..., list[Tensor]], Callable[..., list[Tensor]]]:
     """(rows_convolution, tangent_convolution): the first and the second pass of training."""
+    if implementation == "cpu":
+        from fastequi.kernels.convolution.cpu_op import rows_convolution
+        from fastequi.kernels.convolution.cpu_tangent import tangent_convolution
+
+        return rows_convolution, tangent_convolution
     trilinear = import_module(_COMPOSED[implementation]).convolution
     return (
         partial(rows_reference.rows_convolution, convolution=trilinear),

@@ -6,13 +6,15 @@ For each receiver: first, lanes over its edges, everything that depends on the e
 Hermite coefficients, harmonics, and M[a, k] = sum_b C Y_b); then, lanes over channels, the edges
 one by one with the accumulators in registers. Nothing per edge outlives its receiver.
 
-Two kinds: 'inference' takes edge vectors and a radial table; 'training' takes harmonics and
-weights from memory. Adjoints give any of dx, dW, dY, and for inference dE/dr per edge.
+Three sources of harmonics and weights: 'table' takes edge vectors and a radial table, 'rows' edge
+vectors and the row of each edge with W and dW/dr, 'memory' both as they are. Adjoints give any of
+dx, dW, dY, and where vectors are given dE/dr per edge.
 """
 
 from dataclasses import dataclass
 from functools import cache
 from math import sqrt
+from typing import Literal
 
 import numpy as np
 
@@ -24,11 +26,14 @@ from fastequi.kernels.polynomials import Polynomial, derivative, harmonic_polyno
 ARGUMENTS = (
     "row_start", "sender", "edge_stride", "x", "channels", "n_weights", "scratch", "scratch_stride",
     "intervals", "vectors", "stretch", "constants", "table", "harmonics", "weights",
-    "dx", "dvectors", "dharmonics", "dweights",
+    "dx", "dvectors", "dharmonics", "dweights", "rows", "pair",
 )  # fmt: skip
 #: Slots of one path: first weight, its block of the output (or of its gradient), strides in reals.
 PATH_ARGUMENTS = ("weight_offset", "block", "row_stride", "component_stride")
 _SLOT = {name: i for i, name in enumerate(ARGUMENTS)}
+
+
+Source = Literal["table", "rows", "memory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +44,9 @@ class KernelSpec:
     paths     (l2, l3) of each path
     real      'float' or 'double'
     lanes     channels per vector; edge_lanes edges per vector
-    inference True: edge vectors and radial table; False: harmonics and weights from memory
-    outputs   () for the forward kernel; else the gradients wanted, of 'x', 'edges' (dE/dr when
-              inference, else dY) and 'weights'
+    source    where harmonics and weights come from
+    outputs   () for the forward kernel; else the gradients wanted, of 'x', 'edges' (dE/dr of
+              vectors, dY of harmonics from memory) and 'weights'
     stretched whether edges carry a stretch of their length
     """
 
@@ -50,7 +55,7 @@ class KernelSpec:
     real: str
     lanes: int
     edge_lanes: int
-    inference: bool
+    source: Source
     outputs: tuple[str, ...] = ()
     stretched: bool = False
 
@@ -59,8 +64,13 @@ class KernelSpec:
         return max(l2 for l2, _ in self.paths)
 
     @property
+    def inference(self) -> bool:
+        """Harmonics are evaluated from edge vectors."""
+        return self.source != "memory"
+
+    @property
     def name(self) -> str:
-        kind = "fused" if self.inference else "trilinear"
+        kind = {"table": "fused", "rows": "rows", "memory": "trilinear"}[self.source]
         what = "_d" + "_".join(self.outputs) if self.outputs else "_forward"
         paths = "_".join(f"{l2}{l3}" for l2, l3 in self.paths)
         stretch = "_stretched" if self.stretched else ""
@@ -164,7 +174,8 @@ class _Printer:
         with f.loop(0, degree, lanes) as e:
             if self.spec.inference:
                 r, n = self._directions(start, e)
-                self._hermite(start, e, r)
+                if self.spec.source == "table":
+                    self._hermite(start, e, r)
                 y = _evaluate(f, n, [harmonic_polynomials(l) for l in range(self.spec.l_max + 1)])  # noqa: E741
             else:
                 y = [
@@ -222,9 +233,12 @@ class _Printer:
         sender = f.load(f.at(self.arg["sender"], start + e, "i64"), "i64")
         self.x_offset = sender * (channels * self.d1) + u
         n_weights = self.arg["n_weights"]
-        if self.spec.inference:
+        if self.spec.source == "table":
             interval = f.load(f.at(self.arg["intervals"], e, "i32"), "i32")
             self.weight_start = f.widen(interval) * (n_weights * 2) + u
+        elif self.spec.source == "rows":
+            pair = f.load(f.at(self.arg["pair"], start + e, "i64"), "i64")
+            self.weight_start = pair * (n_weights * 2) + u
         else:
             self.weight_start = (start + e) * n_weights + u
         return [
@@ -236,12 +250,17 @@ class _Printer:
         """W of path p, and dW/dr."""
         f, lanes = self.f, self.spec.lanes
         first = self.weight_start + self.path_arg[p]["weight_offset"]
-        if not self.spec.inference:
+        if self.spec.source == "memory":
             return f.load(f.at(self.arg["weights"], first), "real", lanes), None
+        n_rows = 4 if self.spec.source == "table" else 2
         rows = [
-            f.load(f.at(self.arg["table"], first + self.arg["n_weights"] * q), "real", lanes)
-            for q in range(4)
+            f.load(
+                f.at(self.arg[self.spec.source], first + self.arg["n_weights"] * q), "real", lanes
+            )
+            for q in range(n_rows)
         ]
+        if self.spec.source == "rows":
+            return rows[0], rows[1] if with_slope else None
         value = _sum([rows[q] * f.load(self.row(q, e)) for q in range(4)])
         if not with_slope:
             return value, None

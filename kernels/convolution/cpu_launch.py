@@ -18,6 +18,7 @@ from fastequi.kernels import cache
 from fastequi.kernels.convolution.cpu_kernels import (
     ARGUMENTS,
     KernelSpec,
+    Source,
     print_kernel,
     scratch_rows,
 )
@@ -27,7 +28,7 @@ from fastequi.kernels.llvm.compiler import Kernel, entry_name, vector_bytes
 from fastequi.kernels.llvm.threads import Call, n_threads, run_side_by_side
 
 _SLOT = {name: i for i, name in enumerate(ARGUMENTS)}
-_REALS = {torch.float32: "float", torch.float64: "double"}
+REALS = {torch.float32: "float", torch.float64: "double"}
 
 
 @functools.cache
@@ -77,7 +78,7 @@ def kernel_spec(
     instructions: Instructions,
     segment: Segment,
     dtype: torch.dtype,
-    inference: bool,
+    source: Source,
     outputs: tuple[str, ...],
     stretched: bool,
 ) -> KernelSpec:
@@ -86,10 +87,10 @@ def kernel_spec(
     return KernelSpec(
         l1=paths[0].l1,
         paths=tuple((path.l2, path.l3) for path in paths),
-        real=_REALS[dtype],
+        real=REALS[dtype],
         lanes=segment.lanes,
         edge_lanes=edge_lanes(dtype),
-        inference=inference,
+        source=source,
         outputs=outputs,
         stretched=stretched,
     )
@@ -144,7 +145,7 @@ class Launch:
     instructions: Instructions
     arrays: EdgeArrays
     dtype: torch.dtype
-    inference: bool
+    source: Source
     outputs: tuple[str, ...]
     x: Sequence[Tensor]
     blocks: Sequence[Tensor]
@@ -153,7 +154,7 @@ class Launch:
 
     def spec(self, segment: Segment) -> KernelSpec:
         return kernel_spec(
-            self.instructions, segment, self.dtype, self.inference, self.outputs,
+            self.instructions, segment, self.dtype, self.source, self.outputs,
             "stretch" in self.arrays.per_edge,
         )  # fmt: skip
 
@@ -200,7 +201,7 @@ class Launch:
 
     def run_over_receivers(self) -> None:
         """Threads share the receivers (forward: each owns the rows that it stores)."""
-        pieces = _split_receivers(self.arrays.row_start, n_threads())
+        pieces = split_receivers(self.arrays.row_start, n_threads())
         work = segments(self.instructions, self.dtype)
         run_side_by_side([[self.call(s, piece, {}) for s in work] for piece in pieces])
 
@@ -210,7 +211,7 @@ class Launch:
         sums  results that every thread adds to: [threads, ...], one slice per thread
         """
         everyone = (0, len(self.arrays.row_start) - 1)
-        shares = _split_channels(self.instructions, self.dtype, n_threads())
+        shares = split_channels(self.instructions, self.dtype, n_threads())
         run_side_by_side(
             [
                 [self.call(s, everyone, {name: total[k] for name, total in sums.items()})
@@ -222,10 +223,10 @@ class Launch:
 
 def n_shares(instructions: Instructions, dtype: torch.dtype) -> int:
     """Threads that `run_over_channels` will use."""
-    return len(_split_channels(instructions, dtype, n_threads()))
+    return len(split_channels(instructions, dtype, n_threads()))
 
 
-def _split_receivers(row_start: Tensor, parts: int) -> list[tuple[int, int]]:
+def split_receivers(row_start: Tensor, parts: int) -> list[tuple[int, int]]:
     """Ranges of receivers with about equally many edges (and atoms, where edges are few)."""
     n_atoms = len(row_start) - 1
     load = row_start + torch.arange(n_atoms + 1)
@@ -247,7 +248,7 @@ def _adjoint_operations(paths: list[Path]) -> int:
 
 
 @functools.cache
-def _split_channels(
+def split_channels(
     instructions: Instructions, dtype: torch.dtype, parts: int
 ) -> list[list[Segment]]:
     """Contiguous shares of all channels with about equally much arithmetic."""

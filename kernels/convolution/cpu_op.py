@@ -1,11 +1,15 @@
-"""The fused convolution on the CPU, with its first derivative, for inference and dynamics."""
+"""The fused convolution on the CPU, with its first derivative: for inference and dynamics with
+radial tables, and for the first pass of training with rows of weights.
+"""
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fastequi.kernels.convolution.cpu_kernels import Source
 from fastequi.kernels.convolution.cpu_launch import (
     EdgeArrays,
     Launch,
@@ -37,7 +41,37 @@ def fused_convolution(
     """
     if arrays is None:
         arrays = edge_arrays(edges, vectors.dtype, vectors=vectors, stretch=edges.stretch)
-    return list(_Fused.apply(arrays, table, instructions, vectors, *x))
+    weights = _Weights(
+        "table", {"table": table.knots, "constants": _constants(table, vectors.dtype)}
+    )
+    return list(_Fused.apply(arrays, weights, instructions, vectors, *x))
+
+
+def rows_convolution(
+    x: list[Tensor],
+    vectors: Tensor,
+    edges: Edges,
+    rows: Tensor,
+    pair: Tensor,
+    instructions: Instructions,
+    arrays: EdgeArrays | None = None,
+) -> list[Tensor]:
+    """As `rows_reference.rows_convolution`; differentiable once, in x and vectors.
+
+    arrays  of the same edges and vectors, where several layers share them
+    """
+    if arrays is None:
+        arrays = edge_arrays(edges, vectors.dtype, vectors=vectors)
+    weights = _Weights("rows", {"rows": rows.detach().contiguous(), "pair": pair.contiguous()})
+    return list(_Fused.apply(arrays, weights, instructions, vectors, *x))
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Where W and dW/dr come from, and the arrays that the kernels read there."""
+
+    source: Source
+    pointers: dict[str, Tensor]
 
 
 def prepare(layers: list[Instructions], dtype: torch.dtype, stretched: bool) -> None:
@@ -46,7 +80,7 @@ def prepare(layers: list[Instructions], dtype: torch.dtype, stretched: bool) -> 
     The first layer's features depend on the species alone: they need no dE/dx.
     """
     wanted = {
-        kernel_spec(instructions, segment, dtype, True, outputs, stretched): None
+        kernel_spec(instructions, segment, dtype, "table", outputs, stretched): None
         for k, instructions in enumerate(layers)
         for segment in segments(instructions, dtype)
         for outputs in ((), ("x", "edges") if k else ("edges",))
@@ -65,7 +99,7 @@ def _constants(table: RadialTable, dtype: torch.dtype) -> Tensor:
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, arrays: EdgeArrays, table: RadialTable, instructions: Instructions,
+        ctx: Any, arrays: EdgeArrays, weights: _Weights, instructions: Instructions,
         vectors: Tensor, *x: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         x = tuple(block.contiguous() for block in x)
@@ -74,9 +108,10 @@ class _Fused(torch.autograd.Function):
             torch.empty((n_atoms, ir.dim, mul), dtype=vectors.dtype)
             for mul, ir in instructions.irreps_out
         ]
-        pointers = {"table": table.knots, "constants": _constants(table, vectors.dtype)}
-        Launch(instructions, arrays, vectors.dtype, True, (), x, out, pointers).run_over_receivers()
-        ctx.arrays, ctx.table, ctx.instructions = arrays, table, instructions
+        Launch(
+            instructions, arrays, vectors.dtype, weights.source, (), x, out, weights.pointers
+        ).run_over_receivers()
+        ctx.arrays, ctx.weights, ctx.instructions = arrays, weights, instructions
         ctx.save_for_backward(*x)
         return tuple(out)
 
@@ -85,16 +120,18 @@ class _Fused(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
-        x, arrays, instructions = ctx.saved_tensors, ctx.arrays, ctx.instructions
+        x, arrays, weights, instructions = (
+            ctx.saved_tensors, ctx.arrays, ctx.weights, ctx.instructions
+        )  # fmt: skip
         dtype = x[0].dtype
         wants_x = any(ctx.needs_input_grad[4:])
         dx = [torch.zeros_like(block) for block in x] if wants_x else []
-        pointers = {"table": ctx.table.knots, "constants": _constants(ctx.table, dtype)}
         shares = n_shares(instructions, dtype)
         dvectors = torch.zeros((shares, 3, arrays.edge_stride), dtype=dtype)
         Launch(
-            instructions, arrays, dtype, True, ("x", "edges") if wants_x else ("edges",), x,
-            [g.contiguous() for g in gradients], pointers, dx,
+            instructions, arrays, dtype, weights.source,
+            ("x", "edges") if wants_x else ("edges",), x, [g.contiguous() for g in gradients],
+            weights.pointers, dx,
         ).run_over_channels({"dvectors": dvectors})  # fmt: skip
         total = dvectors.sum(dim=0)[:, : arrays.n_edges].T
         return None, None, None, total, *(dx if wants_x else [None] * len(x))

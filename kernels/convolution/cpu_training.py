@@ -46,7 +46,7 @@ class _Forward(torch.autograd.Function):
             for mul, ir in instructions.irreps_out
         ]
         arrays, memory = edge_arrays(edges, w.dtype, harmonics=y), {"weights": w.contiguous()}
-        Launch(instructions, arrays, w.dtype, False, (), x, out, memory).run_over_receivers()
+        Launch(instructions, arrays, w.dtype, "memory", (), x, out, memory).run_over_receivers()
         return tuple(out)
 
     @staticmethod
@@ -92,7 +92,7 @@ class _Adjoint(torch.autograd.Function):
         shares = max(n_shares(instructions, w.dtype), 1)
         dy = torch.zeros((shares, y.shape[1], arrays.edge_stride), dtype=w.dtype)
         memory = {"weights": w.contiguous(), "dweights": dw}
-        launch = Launch(instructions, arrays, w.dtype, False, outputs, x, g, memory, dx)
+        launch = Launch(instructions, arrays, w.dtype, "memory", outputs, x, g, memory, dx)
         launch.run_over_channels({"dharmonics": dy})
         return (
             dy.sum(dim=0)[:, : edges.n_edges].T if wanted[1] else None,

@@ -1,6 +1,8 @@
 """Edges of a graph as the kernels read them: senders grouped by receiver (CSR)."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +32,11 @@ class Edges:
     @property
     def n_receivers(self) -> int:
         return self.row_start.shape[0] - 1
+
+    @cached_property
+    def kept(self) -> dict[Any, Any]:
+        """What kernels made of these edges, for the next layer and the next pass."""
+        return {}
 
     def of_receivers(self, begin: int, end: int) -> "Edges":
         """The edges that atoms begin:end receive, as a graph of these receivers alone."""

@@ -155,6 +155,10 @@ class Function:
             f"select {flag.type} {flag.name}, {p.type} {p.name}, {q.type} {q.name}", "real", lanes
         )
 
+    def least(self, a: Value, b: Value) -> Value:
+        """The smaller of two i64."""
+        return self.emit(f"call i64 @llvm.smin.i64(i64 {a.name}, i64 {b.name})", "i64")
+
     def to_i32(self, x: Value) -> Value:
         """Truncate to integers."""
         target = self.type_of("i32", x.lanes)
@@ -196,7 +200,7 @@ class Function:
     # -- control -------------------------------------------------------------------------------
 
     @contextmanager
-    def loop(self, start: Number, end: Value, step: int = 1) -> Iterator[Value]:
+    def loop(self, start: Number, end: Value, step: "Value | int" = 1) -> Iterator[Value]:
         """for i in range(start, end, step), i64."""
         index = Variable(self, self.spread(start, 1, "i64"))
         self._count += 1

@@ -94,10 +94,11 @@ def run_side_by_side(shares: Sequence[Sequence[Call]]) -> None:
     ]
     head = [0, len(shares), *bounds.tolist()]
     data = np.array([*head, *(number for call in calls for number in call)], dtype=np.int64)
-    _in_parallel(len(shares), data.ctypes.data)
+    run_team(len(shares), data.ctypes.data)
 
 
-def _in_parallel(n: int, data: int) -> None:
+def run_team(n: int, data: int) -> None:
+    """Run n shares that are described at address `data`, as above."""
     team = _team()
     if n == 1:
         team(data)

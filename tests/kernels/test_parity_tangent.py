@@ -1,6 +1,7 @@
 """The two passes of training against their references, and against double backward."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,11 +19,16 @@ from fastequi.kernels.testing_tangents import assert_rows_parity, assert_tangent
 Square = Callable[[Tensor], Tensor]
 
 DTYPES = (torch.float32, torch.float64)
+#: More edges where a path's gradient would be two numbers, which rounding alone can spoil.
+PROBLEMS = [
+    replace(problem, degrees=(9, 0, 7)) if problem.degrees == (2,) else problem
+    for problem in problems()
+]
 
 
-@pytest.mark.parametrize("implementation", ["reference"])
+@pytest.mark.parametrize("implementation", ["reference", "cpu"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("problem", problems(), ids=str)
+@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 def test_parity(problem: Problem, dtype: torch.dtype, implementation: str):
     rows_convolution, tangent_convolution = training_convolutions(implementation)
     assert_rows_parity(rows_convolution, problem, dtype)

@@ -1,0 +1,262 @@
+"""The tangent convolution on the CPU, with its first derivative: the second pass of training.
+
+Threads share receivers in the forward pass and channels in the adjoint, as in `cpu_launch.py`.
+"""
+
+import functools
+import logging
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastequi.kernels import cache
+from fastequi.kernels.convolution.cpu_launch import (
+    REALS,
+    Segment,
+    edge_lanes,
+    paths_of,
+    segments,
+    split_channels,
+    split_receivers,
+)
+from fastequi.kernels.convolution.cpu_tangent_kernels import (
+    ARGUMENTS,
+    TangentSpec,
+    print_tangent_kernel,
+)
+from fastequi.kernels.convolution.edges import Edges
+from fastequi.kernels.instructions import Instructions
+from fastequi.kernels.llvm.compiler import Kernel, entry_name
+from fastequi.kernels.llvm.plan import Named, Plan, PlannedCall
+from fastequi.kernels.llvm.threads import n_threads
+
+logger = logging.getLogger(__name__)
+
+
+def tangent_convolution(
+    x: list[Tensor],
+    rows: Tensor,
+    vectors: Tensor,
+    displacements: Tensor,
+    pair: Tensor,
+    edges: Edges,
+    instructions: Instructions,
+    moving: bool = True,
+) -> list[Tensor]:
+    """As `tangent_reference.tangent_convolution`; differentiable once, in x and rows."""
+    geometry = _geometry(edges, vectors, displacements, pair, rows.dtype)
+    return list(_Tangent.apply(geometry, instructions, moving, rows, *x))
+
+
+def prepare(layers: list[Instructions], dtype: torch.dtype) -> None:
+    """Compile what training a model needs, saying so; nothing to do when it is in the cache.
+
+    The features of the first layer depend on the species alone: they have no tangents.
+    """
+    wanted = {
+        tangent_spec(instructions, segment, dtype, adjoint, moving=k > 0): None
+        for k, instructions in enumerate(layers)
+        for segment in segments(instructions, dtype)
+        for adjoint in (False, True)
+    }
+    missing = [spec for spec in wanted if not is_cached(spec)]
+    for k, spec in enumerate(missing):
+        logger.info("compiling kernel %d of %d for this processor", k + 1, len(missing))
+        compiled(spec)
+
+
+@functools.cache
+def compiled(spec: TangentSpec) -> Kernel:
+    """The kernel, from the cache on disk or compiled now."""
+    return Kernel(spec.name, print_tangent_kernel(spec), n_integers=4)
+
+
+def is_cached(spec: TangentSpec) -> bool:
+    """Whether the kernel needs no compilation."""
+    return cache.read(entry_name(spec.name, print_tangent_kernel(spec))) is not None
+
+
+def tangent_spec(
+    instructions: Instructions, segment: Segment, dtype: torch.dtype, adjoint: bool, moving: bool
+) -> TangentSpec:
+    """The kernel that does a segment."""
+    paths = paths_of(instructions, segment.irrep)
+    return TangentSpec(
+        l1=paths[0].l1,
+        paths=tuple((path.l2, path.l3) for path in paths),
+        real=REALS[dtype],
+        lanes=segment.lanes,
+        edge_lanes=edge_lanes(dtype),
+        adjoint=adjoint,
+        moving=moving,
+    )
+
+
+# -- the geometry of one step, shared by all layers ----------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """Edges as the kernels read them.
+
+    values    what the plans call by name: addresses, sizes, receivers of each forward share
+    n_shares  forward shares
+    kept      the tensors behind the addresses
+    """
+
+    n_atoms: int
+    n_shares: int
+    values: dict[str, int]
+    kept: tuple[Tensor, ...]
+
+
+def _geometry(
+    edges: Edges, vectors: Tensor, displacements: Tensor, pair: Tensor, dtype: torch.dtype
+) -> _Geometry:
+    """Made once for all layers that are given the same tensors."""
+    tensors = (vectors, displacements, pair)
+    versions = (n_threads(), *(t._version for t in tensors))
+    seen = edges.kept.get(("tangent", dtype))
+    if (
+        seen
+        and seen[1] == versions
+        and all(r() is t for r, t in zip(seen[0], tensors, strict=True))
+    ):
+        return seen[2]
+    made = _make_geometry(edges, vectors, displacements, pair, dtype)
+    edges.kept["tangent", dtype] = tuple(map(weakref.ref, tensors)), versions, made
+    return made
+
+
+def _make_geometry(
+    edges: Edges, vectors: Tensor, displacements: Tensor, pair: Tensor, dtype: torch.dtype
+) -> _Geometry:
+    lanes, n_edges, n_atoms = edge_lanes(dtype), edges.n_edges, edges.n_receivers
+    lines = torch.ones((6, n_edges + lanes), dtype=dtype)  # padded: lanes may overrun
+    lines[:3, :n_edges] = vectors.detach().T
+    lines[3:, :n_edges] = displacements.detach().T
+    kept = [t.contiguous() for t in (edges.row_start, edges.sender, pair)]
+    block = min(max(lanes * n_atoms // max(n_edges, 1), 1), max(n_atoms, 1))  # fills the lanes
+    row_start = kept[0]
+    longest = int((row_start[block:] - row_start[:-block]).max()) if n_atoms else 0
+    names = ("row_start", "sender", "pair", "geometry")
+    values = {name: t.data_ptr() for name, t in zip(names, (*kept, lines), strict=True)}
+    pieces = split_receivers(row_start, n_threads())
+    cuts = [0, *(last for _, last in pieces)]
+    values |= {f"cut{k}": cut for k, cut in enumerate(cuts)}
+    values |= {
+        "edge_stride": lines.shape[1],
+        "block": block,
+        "scratch_stride": (longest + lanes - 1) // lanes * lanes,
+    }
+    return _Geometry(n_atoms, len(pieces), values, (*kept, lines))
+
+
+# -- plans ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One pass over a layer; scratch_rows of reals per edge and share."""
+
+    plan: Plan
+    n_shares: int
+    scratch_rows: int
+
+    def run(self, geometry: _Geometry, values: dict[str, int], dtype: torch.dtype) -> None:
+        size = self.scratch_rows * geometry.values["scratch_stride"]
+        scratch = torch.empty(self.n_shares * size, dtype=dtype)
+        start, step = scratch.data_ptr(), size * dtype.itemsize
+        own = {f"scratch{k}": start + k * step for k in range(self.n_shares)}
+        self.plan.run(geometry.values | values | own)
+
+
+@functools.cache
+def _work(
+    instructions: Instructions, dtype: torch.dtype, adjoint: bool, moving: bool, parts: int
+) -> _Work:
+    """Forward, each share does all channels of its receivers; adjoint, its channels of all."""
+    everything = segments(instructions, dtype)
+    shares = split_channels(instructions, dtype, parts) if adjoint else [everything] * parts
+    calls = [
+        [_call(instructions, segment, dtype, adjoint, moving, k) for segment in share]
+        for k, share in enumerate(shares)
+    ]
+    specs = [tangent_spec(instructions, s, dtype, adjoint, moving) for s in everything]
+    return _Work(Plan(calls), len(shares), max((s.scratch_rows for s in specs), default=0))
+
+
+def _call(
+    instructions: Instructions, segment: Segment, dtype: torch.dtype, adjoint: bool, moving: bool,
+    share: int,
+) -> PlannedCall:  # fmt: skip
+    i = segment.irrep
+    special: dict[str, int | Named] = {
+        "channels": instructions.irreps_in.blocks[i][0],
+        "n_weights": instructions.n_weights,
+        "scratch": Named(f"scratch{share}"),
+    }
+    special |= {name: Named(f"{name}{i}") for name in ("x", "x_tangents", "d_x", "d_x_tangents")}
+    if not adjoint:
+        special |= dict.fromkeys(("d_rows", "d_x", "d_x_tangents"), 0)
+    arguments = [special.get(name, Named(name)) for name in ARGUMENTS]
+    for path in paths_of(instructions, i):
+        channels, ir = instructions.irreps_out.blocks[path.output]
+        offset = path.channel_offset * dtype.itemsize
+        blocks = [Named(f"out{half}{path.output}", offset) for half in ("", "_tangents")]
+        arguments += [path.weight_offset, *blocks, ir.dim * channels, channels]
+    kernel = compiled(tangent_spec(instructions, segment, dtype, adjoint, moving))
+    receivers = (
+        (0, Named("n_atoms")) if adjoint else (Named(f"cut{share}"), Named(f"cut{share + 1}"))
+    )
+    return PlannedCall(kernel, (*receivers, segment.begin, segment.end), tuple(arguments))
+
+
+def _addresses(name: str, blocks: Sequence[Tensor]) -> dict[str, int]:
+    """Of each block, and of its second half, the tangents."""
+    first = [block.data_ptr() for block in blocks]
+    halves = [at + block.nbytes // 2 for at, block in zip(first, blocks, strict=True)]
+    return {f"{name}{i}": at for i, at in enumerate(first)} | {
+        f"{name}_tangents{i}": at for i, at in enumerate(halves)
+    }
+
+
+# -- the operator --------------------------------------------------------------------------------
+
+
+class _Tangent(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, geometry: _Geometry, instructions: Instructions, moving: bool, rows: Tensor,
+        *x: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        rows, x = rows.contiguous(), tuple(block.contiguous() for block in x)
+        out = [
+            torch.empty((2 * geometry.n_atoms, ir.dim, mul), dtype=rows.dtype)
+            for mul, ir in instructions.irreps_out
+        ]
+        values = {"rows": rows.data_ptr(), **_addresses("x", x), **_addresses("out", out)}
+        work = _work(instructions, rows.dtype, False, moving, geometry.n_shares)
+        work.run(geometry, values, rows.dtype)
+        ctx.geometry, ctx.instructions, ctx.moving = geometry, instructions, moving
+        ctx.save_for_backward(rows, *x)
+        return tuple(out)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        rows, *x = ctx.saved_tensors
+        g = [block.contiguous() for block in gradients]
+        d_rows, d_x = torch.zeros_like(rows), [torch.zeros_like(block) for block in x]
+        values = {"rows": rows.data_ptr(), "d_rows": d_rows.data_ptr()}
+        values |= {"n_atoms": ctx.geometry.n_atoms}
+        values |= _addresses("x", x) | _addresses("d_x", d_x) | _addresses("out", g)
+        work = _work(ctx.instructions, rows.dtype, True, ctx.moving, n_threads())
+        work.run(ctx.geometry, values, rows.dtype)
+        return None, None, None, d_rows, *d_x
