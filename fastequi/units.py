@@ -19,3 +19,6 @@ GPA_PER_eV_PER_A3 = 1.0 / _ase.GPa
 
 #: ASE's unit of velocity, Å/(Å·sqrt(amu/eV)), in Å/fs.
 ASE_VELOCITY_A_PER_FS = _ase.fs
+
+#: Speed of light in cm/fs: frequencies in 1/fs divided by it are wavenumbers in 1/cm.
+LIGHT_CM_PER_FS = _ase._c * 1e-13

@@ -1,0 +1,24 @@
+"""What a trajectory says: vibrational spectrum, radial distribution, diffusion.
+
+frames = read_trajectory("run/trajectory.extxyz")
+wavenumbers, intensity = vibrational_spectrum(
+    velocities_of(frames), frames[0].get_masses(), interval_fs(frames)
+)
+"""
+
+from fastequi.md.analysis.frames import interval_fs, positions_of, velocities_of
+from fastequi.md.analysis.msd import diffusion_cm2_per_s, mean_squared_displacement, without_drift
+from fastequi.md.analysis.rdf import radial_distribution
+from fastequi.md.analysis.spectrum import vibrational_spectrum, without_timestep_error
+
+__all__ = [
+    "diffusion_cm2_per_s",
+    "interval_fs",
+    "mean_squared_displacement",
+    "positions_of",
+    "radial_distribution",
+    "velocities_of",
+    "vibrational_spectrum",
+    "without_drift",
+    "without_timestep_error",
+]
