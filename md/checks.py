@@ -16,6 +16,10 @@ from fastequi.potential import Potential
 #: Atoms closer than this are on top of each other.
 SHORTEST_DISTANCE_A = 0.1
 
+#: They are searched among the pairs within this radius: cells as small as the shortest distance
+#: would cost more than all forces of a small model.
+_SEARCH_RADIUS_A = 2.0
+
 #: Atoms or pairs that a message names before it counts the rest.
 NAMED_AT_MOST = 5
 
@@ -130,14 +134,14 @@ def _is_flat(vectors: Tensor) -> bool:
 
 
 def _overlaps(state: State) -> list[str]:
-    near = NeighborList(SHORTEST_DISTANCE_A, skin=0.0)
+    near = NeighborList(_SEARCH_RADIUS_A, skin=0.0)
     graph = near.graph(
         state.positions, state.atomic_numbers, state.cell, state.pbc, state.system_idx
     )
     distances = edge_vectors(graph).norm(dim=1)
-    once = torch.nonzero(graph.edge_dst <= graph.edge_src).squeeze(1)
+    once = (graph.edge_dst <= graph.edge_src) & (distances < SHORTEST_DISTANCE_A)
     pairs = {}
-    for edge in once.tolist():
+    for edge in torch.nonzero(once).squeeze(1).tolist():
         pair = (int(graph.edge_dst[edge]), int(graph.edge_src[edge]))
         pairs.setdefault(pair, float(distances[edge]))
     names = [
