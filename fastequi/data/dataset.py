@@ -57,6 +57,11 @@ class Dataset:
         every = np.concatenate([frame.atomic_numbers for frame in self.frames])
         return tuple(np.unique(every).tolist())
 
+    def neighbors_per_atom(self) -> NDArray[np.int64]:
+        """Edges that each atom receives, frame after frame: [atoms of all frames]."""
+        counts = zip(self._edges, self.n_atoms, strict=True)
+        return np.concatenate([np.bincount(edges[0], minlength=n) for edges, n in counts])
+
     def collate(self, indices: Sequence[int]) -> Batch:
         """These frames as one batch, in this order."""
         frames = [self.frames[k] for k in indices]

@@ -19,8 +19,8 @@ from fastequi.data.pairs import undirected_pairs
 from fastequi.kernels import cache
 from fastequi.md.neighbors import NeighborList
 
-#: Frames whose lists are built together.
-CHUNK = 64
+#: Frames with so many atoms are built together: one call of each step for many molecules.
+ATOMS_AT_ONCE = 4096
 
 #: Lists that took less than this many seconds, or more than this many bytes, are not kept on disk.
 WORTH_KEEPING_S = 1.0
@@ -83,12 +83,17 @@ def _build(
     frames: Sequence[Frame], cutoff: float, progress: Callable[[int, int], None]
 ) -> NeighborTables:
     edges, first, n_edges = [], [], []
-    for begin in range(0, len(frames), CHUNK):
-        chunk = _build_chunk(frames[begin : begin + CHUNK], cutoff)
+    begin, atoms = 0, 0
+    for end, frame in enumerate(frames, start=1):
+        atoms += frame.n_atoms
+        if atoms < ATOMS_AT_ONCE and end < len(frames):
+            continue
+        chunk = _build_chunk(frames[begin:end], cutoff)
         edges.append(chunk.edges)
         first.append(chunk.first)
         n_edges += chunk.n_edges
-        progress(min(begin + CHUNK, len(frames)), len(frames))
+        progress(end, len(frames))
+        begin, atoms = end, 0
     return NeighborTables(torch.cat(edges, dim=1), torch.cat(first), n_edges)
 
 

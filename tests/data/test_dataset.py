@@ -85,7 +85,7 @@ def test_an_empty_set_is_refused():
 
 
 def test_progress_counts_frames(frames: list[Frame], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(neighbors, "CHUNK", 4)
+    monkeypatch.setattr(neighbors, "ATOMS_AT_ONCE", 20)
     seen = []
     Dataset(frames, 4.0, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(4, 6), (6, 6)]

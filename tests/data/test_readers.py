@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import ase.db
 import ase.io
+import h5py
 import numpy as np
 import pytest
 from ase import Atoms
@@ -131,3 +133,81 @@ def test_missing_empty_and_damaged_files(tmp_path: Path):
         read_frames(tmp_path / "empty.xyz")
     with pytest.raises(InputError, match=r"bad.npz: not a readable npz file"):
         read_frames(tmp_path / "bad.npz", units=KCAL)
+
+
+def test_ase_databases(tmp_path: Path, structures: list[Atoms]):
+    database = ase.db.connect(tmp_path / "a.db")
+    for k, atoms in enumerate(structures):
+        database.write(atoms, group=f"g{k}", scf_converged=k != 2, data={"note": 1})
+    frames = read_frames(tmp_path / "a.db", keys={"config_type": "group"})
+    assert [frame.config_type for frame in frames] == [f"g{k}" for k in range(6)]
+    assert [frame.converged for frame in frames] == [k != 2 for k in range(6)]
+    for frame, atoms in zip(frames, structures, strict=True):
+        assert frame.energy == atoms.get_potential_energy()
+        np.testing.assert_array_equal(np.asarray(frame.forces), atoms.get_forces())
+        np.testing.assert_array_equal(frame.positions, atoms.positions)
+        np.testing.assert_array_equal(frame.cell, atoms.cell.array)
+
+
+def test_hdf5(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    water, silicon = rng.normal(size=(3, 3, 3)), rng.normal(size=(2, 2, 3))
+    cells = 5.0 * np.eye(3) + 0.1 * rng.normal(size=(2, 3, 3))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        group = file.create_group("liquid/water")
+        group["atomic_numbers"], group["positions"] = [8, 1, 1], water
+        group["energies"], group["forces"] = np.arange(3.0), 2.0 * water
+        group = file.create_group("crystal")
+        group["atomic_numbers"], group["positions"] = [14, 14], silicon
+        group["cell"], group["stress"], group["dft"] = cells, cells, np.arange(2.0)
+        file.create_group("notes")["text"] = "hello"
+    units = {"energy": "meV", "length": "nm", "stress": "GPa"}
+    frames = read_frames(tmp_path / "a.h5", units=units)
+    assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
+    crystal, liquid = frames[:2], frames[2:]
+    for k, frame in enumerate(crystal):
+        assert frame.energy is None
+        np.testing.assert_allclose(frame.positions, 10.0 * silicon[k])
+        np.testing.assert_allclose(frame.cell, 10.0 * cells[k])
+        np.testing.assert_allclose(np.asarray(frame.stress), cells[k] / 160.21766, rtol=1e-7)
+        assert frame.pbc.all()
+    for k, frame in enumerate(liquid):
+        assert frame.energy == pytest.approx(1e-3 * k)
+        np.testing.assert_allclose(np.asarray(frame.forces), 2e-4 * water[k])
+        assert not frame.pbc.any()
+    named = read_frames(tmp_path / "a.h5", units=units, keys={"energy": "dft"})
+    assert [f.energy for f in named] == [0.0, 1e-3, None, None, None]
+    for keys, said in (
+        ({"energy": "E"}, 'keys.energy is "E"; the groups have atomic_numbers, cell, dft'),
+        ({"weight": "w"}, "keys.weight is not for HDF5 files; allowed: energy, forces, stress"),
+    ):
+        with pytest.raises(InputError, match=said):
+            read_frames(tmp_path / "a.h5", units=units, keys=keys)
+    with pytest.raises(InputError, match="an HDF5 file keeps plain numbers"):
+        read_frames(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("forces", np.zeros((2, 3)), r"group /: forces has the shape \[2, 3\]; allowed: \[2, 3, 3"),
+        ("cell", np.ones(3), r"cell has the shape \[3\]; allowed: \[3, 3\] or \[2, 3, 3\]"),
+        ("positions", np.zeros((3, 3)), r"positions has the shape .*allowed: \[frames, atoms, 3\]"),
+        ("atomic_numbers", None, "group / has no atomic_numbers; it has energies, positions"),
+        ("positions", None, "no group has positions; allowed: atomic_numbers, positions, energies"),
+    ],
+)
+def test_hdf5_that_is_wrong(tmp_path: Path, name: str, value: np.ndarray | None, said: str):
+    arrays = {
+        "atomic_numbers": [8, 1, 1],
+        "positions": np.zeros((2, 3, 3)),
+        "energies": np.zeros(2),
+        name: value,
+    }
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file.update({k: v for k, v in arrays.items() if v is not None})
+    with pytest.raises(InputError, match=said):
+        read_frames(tmp_path / "a.hdf5", units=KCAL)
+    (tmp_path / "b.h5").write_text("no")
+    with pytest.raises(InputError, match=r"b.h5: not a readable HDF5 file"):
+        read_frames(tmp_path / "b.h5", units=KCAL)

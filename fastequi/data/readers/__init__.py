@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fastequi.data.frames import Frame
 from fastequi.data.readers.ase_files import read_ase_database, read_ase_file
+from fastequi.data.readers.hdf5 import read_hdf5
 from fastequi.data.readers.npz import read_npz
 from fastequi.data.units import Units, parse_units
 from fastequi.errors import InputError
@@ -14,6 +15,8 @@ Reader = Callable[[Path, Units | None, Mapping[str, str] | None], list[Frame]]
 
 READERS: dict[str, Reader] = {
     ".npz": read_npz,
+    ".h5": read_hdf5,
+    ".hdf5": read_hdf5,
     ".db": read_ase_database,
 }
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastequi.data.frames import Frame
+from fastequi.data.readers.arrays import frames_of_arrays
 from fastequi.data.units import Units, units_or_refuse
 from fastequi.errors import InputError
 
@@ -25,32 +26,7 @@ def read_npz(path: Path, units: Units | None, keys: Mapping[str, str] | None) ->
     """Every geometry of the file; `keys` may name other arrays for energy and forces."""
     units = units_or_refuse(units, str(path), "an npz file")
     arrays = _load(path)
-    names = _layout(path, arrays, keys)
-    positions = arrays[names["positions"]]
-    if positions.ndim != 3 or positions.shape[2] != 3:
-        raise InputError(
-            f"{path}: {names['positions']} has the shape {list(positions.shape)}; "
-            "allowed: [frames, atoms, 3]"
-        )
-    n_frames, n_atoms, _ = positions.shape
-    species = _shaped(path, arrays, names["species"], (n_atoms,), (n_frames, n_atoms))
-    energy = _shaped(path, arrays, names["energy"], (n_frames,), (n_frames, 1))
-    forces = _shaped(path, arrays, names["forces"], (n_frames, n_atoms, 3))
-    assert species is not None
-    species = np.broadcast_to(species, (n_frames, n_atoms)).astype(np.int64)
-    return [
-        Frame(
-            atomic_numbers=species[k],
-            positions=positions[k].astype(np.float64) * units.length,
-            cell=np.zeros((3, 3)),
-            pbc=np.zeros(3, dtype=bool),
-            energy=None if energy is None else energy[k].item() * units.energy,
-            forces=None if forces is None else forces[k].astype(np.float64) * units.forces,
-            file=str(path),
-            index=k,
-        )
-        for k in range(n_frames)
-    ]
+    return frames_of_arrays(path, str(path), arrays, _layout(path, arrays, keys), units)
 
 
 def _load(path: Path) -> dict[str, NDArray]:
@@ -83,17 +59,3 @@ def _layout(
         if name not in arrays:
             raise InputError(f'{path}: keys.{key} is "{name}"; the file has {there}')
     return layout | dict(keys or {})
-
-
-def _shaped(
-    path: Path, arrays: Mapping[str, NDArray], name: str, *shapes: tuple[int, ...]
-) -> NDArray | None:
-    if name not in arrays:
-        return None
-    array = arrays[name]
-    if array.dtype.kind not in "fiu":
-        raise InputError(f"{path}: {name} is not numbers (it is {array.dtype})")
-    if array.shape not in shapes:
-        allowed = " or ".join(str(list(shape)) for shape in shapes)
-        raise InputError(f"{path}: {name} has the shape {list(array.shape)}; allowed: {allowed}")
-    return array
