@@ -5,6 +5,7 @@ dataset = Dataset(frames, cutoff=5.0)
 batch = dataset.collate([0, 1, 2])
 """
 
+from fastequi.data.baseline import Baseline, fit_baseline
 from fastequi.data.batch import Batch
 from fastequi.data.batches import batches, epoch_order
 from fastequi.data.checks import check_frames
@@ -17,6 +18,7 @@ from fastequi.data.splits import Sets, read_sets, split_frames
 from fastequi.data.statistics import Statistics, statistics
 
 __all__ = [
+    "Baseline",
     "Batch",
     "Dataset",
     "Frame",
@@ -25,6 +27,7 @@ __all__ = [
     "batches",
     "check_frames",
     "epoch_order",
+    "fit_baseline",
     "frame_from_atoms",
     "read_frames",
     "read_sets",
