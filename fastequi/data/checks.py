@@ -60,7 +60,7 @@ def check_frames(
         findings += _absurd_energies(train, frames)
     if findings:
         raise InputError(_message(findings, len(frames)))
-    return [*_unread_labels(frames), *_net_forces(frames)]
+    return [*_unread_labels(frames), *_unused_stress(frames), *_net_forces(frames)]
 
 
 def _message(findings: Sequence[Finding], n_frames: int) -> str:
@@ -146,10 +146,19 @@ def _unread_labels(frames: Sequence[Frame]) -> Iterator[str]:
             names = dict.fromkeys(n for f in mine for n in f.unread if word in n.lower())
             if names:
                 yield (
-                    f"{Path(file).name}: no {kind} was read, though the file has "
+                    f"{Path(file).name}: no label {kind} was read, though the file has "
                     f"{', '.join(names)}; if that is it: keys = {{ {kind} = "
                     f'"{next(iter(names))}" }}'
                 )
+
+
+def _unused_stress(frames: Sequence[Frame]) -> Iterator[str]:
+    unused = [frame for frame in frames if frame.stress is not None and frame.volume == 0.0]
+    if unused:
+        yield (
+            f"the stress of {len(unused)} frame(s) is not used: a cell without volume has none "
+            f"(first: {unused[0].source})"
+        )
 
 
 def _net_forces(frames: Sequence[Frame]) -> Iterator[str]:
@@ -162,6 +171,6 @@ def _net_forces(frames: Sequence[Frame]) -> Iterator[str]:
     if large:
         worst, frame = max(large, key=lambda pair: pair[0])
         yield (
-            f"the forces of {len(large)} frames do not sum to zero (worst: {frame.source}, "
+            f"the forces of {len(large)} frame(s) do not sum to zero (worst: {frame.source}, "
             f"{worst:.3g} eV/Å per atom), which no potential of this kind can reproduce"
         )

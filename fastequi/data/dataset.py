@@ -108,13 +108,14 @@ class Dataset:
 def _per_system(frames: list[Frame]) -> dict[str, NDArray]:
     """What frames know as a whole, [frames, ...] each, by its name in `Graph` and `Batch`."""
     nan = np.full((3, 3), np.nan)
+    stress = [None if f.volume == 0.0 else f.stress for f in frames]
     return {
         "cell": np.stack([f.cell for f in frames]),
         "pbc": np.stack([f.pbc for f in frames]),
         "energy": np.array([np.nan if f.energy is None else f.energy for f in frames]),
-        "stress": np.stack([nan if f.stress is None else f.stress for f in frames]),
+        "stress": np.stack([nan if s is None else s for s in stress]),
         "has_energy": np.array([f.energy is not None for f in frames]),
         "has_forces": np.array([f.forces is not None for f in frames]),
-        "has_stress": np.array([f.stress is not None for f in frames]),
+        "has_stress": np.array([s is not None for s in stress]),
         "weight": np.array([f.weight for f in frames], dtype=np.float64),
     }

@@ -51,6 +51,11 @@ class Frame:
         return len(self.atomic_numbers)
 
     @property
+    def volume(self) -> float:
+        """Å³; 0 where a lattice vector is missing. Then a stress has no meaning and is not used."""
+        return abs(float(np.linalg.det(self.cell)))
+
+    @property
     def source(self) -> str:
         """'train.extxyz, frame 12', for messages."""
         return f"{Path(self.file).name or 'memory'}, frame {self.index}"

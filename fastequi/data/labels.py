@@ -75,7 +75,7 @@ def frame_from_atoms(
         pbc=bare.pbc,
         energy=None if energy is None else float(energy) * units.energy,
         forces=None if forces is None else forces * units.forces,
-        stress=_stress(label("stress", *_TENSORS), label("virial", *_TENSORS), bare.cell, units),
+        stress=_stress(label("stress", *_TENSORS), label("virial", *_TENSORS), bare.volume, units),
         weight=1.0 if weight is None else float(weight),
         config_type=str(config_type),
         converged=not any(_says_no(values[name]) for name in _CONVERGED if name in values),
@@ -106,16 +106,18 @@ def _numbers(
 def _stress(
     stress: NDArray[np.float64] | None,
     virial: NDArray[np.float64] | None,
-    cell: NDArray[np.float64],
+    volume: float,
     units: Units,
 ) -> NDArray[np.float64] | None:
-    """[3, 3] in eV/Å³; a virial is minus the stress times the volume (ASE, quippy, MACE)."""
+    """[3, 3] in eV/Å³; a virial is minus the stress times the volume (ASE, quippy, MACE).
+
+    NaN for a virial without a volume.
+    """
     if stress is not None:
         return _full(stress) * units.stress
-    volume = abs(np.linalg.det(cell))
-    if virial is None or volume == 0.0:
+    if virial is None:
         return None
-    return -_full(virial) * units.energy / volume
+    return -_full(virial) * units.energy / (volume or np.nan)
 
 
 def _full(tensor: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastequi.data.baseline import fit_baseline
+from fastequi.data.baseline import fit_baseline, fractions
 from fastequi.data.dataset import Dataset
 
 
@@ -68,11 +68,9 @@ def _energies(
     if baseline is None:
         return (float("nan"),) * len(species), False, float("nan")
     of = dict(zip(baseline.species.tolist(), baseline.energies.tolist(), strict=True))
-    left = [
-        frame.energy / frame.n_atoms - np.mean([of[z] for z in frame.atomic_numbers.tolist()])
-        for frame in dataset.frames
-        if frame.energy is not None
-    ]
+    labelled = [frame for frame in dataset.frames if frame.energy is not None]
+    per_atom = np.array([(frame.energy or 0.0) / frame.n_atoms for frame in labelled])
+    left = per_atom - fractions(labelled, baseline.species) @ baseline.energies
     known = baseline.is_unique and len(baseline.species) == len(species)
     return tuple(of.get(z, float("nan")) for z in species.tolist()), known, float(np.std(left))
 

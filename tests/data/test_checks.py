@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from fastequi.data import Frame, check_frames, frame_from_atoms
+from fastequi.data import Dataset, Frame, check_frames, frame_from_atoms
 from fastequi.data.ignore import check_ignore, entries, leave_out
 from fastequi.errors import InputError
 
@@ -67,8 +67,8 @@ BAD = {
     "periodic, and the lattice vectors span no volume: train.extxyz, frame 7": lambda f: replace(
         f, cell=FLAT, pbc=np.ones(3, dtype=bool)
     ),
-    "a stress, and a cell without volume: train.extxyz, frame 7": lambda f: replace(
-        f, stress=np.eye(3)
+    "stress not finite: train.extxyz, frame 7": lambda f: replace(
+        f, stress=with_nan(np.eye(3), 0), cell=9 * np.eye(3)
     ),
     "a stress that is not symmetric: train.extxyz, frame 7": lambda f: replace(
         f, stress=np.eye(3) + FLAT, cell=9 * np.eye(3), pbc=np.ones(3, dtype=bool)
@@ -167,13 +167,17 @@ def test_warnings():
     frames = copies(5)
     frames = [replace(f, forces=None, unread=("REF_forces",)) for f in frames]
     pushed = copies(3, seed=1, file="b.xyz")
+    pushed[0] = replace(pushed[0], stress=np.eye(3))
     pushed[1] = replace(pushed[1], forces=(pushed[1].forces + np.array([0.3, 0, 0.4])))
     assert check_frames(frames, {"test": pushed}) == [
-        "train.extxyz: no forces was read, though the file has REF_forces; if that is it: "
+        "train.extxyz: no label forces was read, though the file has REF_forces; if that is it: "
         'keys = { forces = "REF_forces" }',
-        "the forces of 1 frames do not sum to zero (worst: b.xyz, frame 1, 0.5 eV/Å per atom), "
+        "the stress of 1 frame(s) is not used: a cell without volume has none "
+        "(first: b.xyz, frame 0)",
+        "the forces of 1 frame(s) do not sum to zero (worst: b.xyz, frame 1, 0.5 eV/Å per atom), "
         "which no potential of this kind can reproduce",
     ]
+    assert not Dataset(pushed, 3.0).collate([0]).has_stress.any()
 
 
 def test_ignore():

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from fastequi.data import read_frames
+from fastequi.data import frame_from_atoms, read_frames
+from fastequi.data.labels import label_names
 from fastequi.errors import InputError
 
 KCAL = {"energy": "kcal/mol", "length": "angstrom"}
@@ -52,6 +53,9 @@ def test_labels_by_other_names(tmp_path: Path):
     assert (frame.energy, frame.weight, frame.config_type) == (-12.5, 2.0, "liquid")
     np.testing.assert_allclose(np.asarray(frame.forces), np.arange(9.0).reshape(3, 3))
     np.testing.assert_allclose(np.asarray(frame.stress), -virial / 120.0)  # tension > 0
+    water.cell, water.pbc = np.zeros((3, 3)), False
+    without_volume = frame_from_atoms(water, label_names(keys))
+    assert np.isnan(np.asarray(without_volume.stress)).all()
     with pytest.raises(InputError, match=r'keys.energy is "E0", and no frame has it.*REF_energy'):
         read_frames(tmp_path / "w.xyz", keys={"energy": "E0"})
     with pytest.raises(InputError, match=r"keys.force: not a known key; allowed: energy, forces"):
@@ -211,3 +215,16 @@ def test_hdf5_that_is_wrong(tmp_path: Path, name: str, value: np.ndarray | None,
     (tmp_path / "b.h5").write_text("no")
     with pytest.raises(InputError, match=r"b.h5: not a readable HDF5 file"):
         read_frames(tmp_path / "b.h5", units=KCAL)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (np.zeros((2, 3)).tolist(), r"REF_forces has the shape \[2, 3\]; allowed: \[3, 3\]"),
+        ("three", "REF_forces is not numbers: got 'three'"),
+    ],
+)
+def test_labels_that_are_wrong(value: object, said: str):
+    water = Atoms("OH2", [[0, 0, 0], [0, 0.8, 0.6], [0, -0.8, 0.6]], info={"REF_forces": value})
+    with pytest.raises(InputError, match=f"a.xyz, frame 3: {said}"):
+        frame_from_atoms(water, label_names({"forces": "REF_forces"}), file="a.xyz", index=3)

@@ -28,7 +28,8 @@ def read_frames(
 ) -> list[Frame]:
     """Every frame of a file, or of several in their order.
 
-    units  what the numbers in the files are, see `fastequi.data.units`; needed for npz and HDF5
+    units  of the numbers in all these files, see `fastequi.data.units`; needed for npz and HDF5,
+           and eV and Å for what ASE reads unless given
     keys   names of labels that are not the usual, see `fastequi.data.labels`
 
     Raises InputError for a missing, unreadable or empty file.
