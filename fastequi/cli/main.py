@@ -21,6 +21,7 @@ from fastequi.errors import FastEquiError, InputError
 COMMANDS = (
     ("run", "fastequi.cli.run:run", "Run molecular dynamics as an md.toml says."),
     ("train", "fastequi.cli.train:train", "Train a potential from labelled structures."),
+    ("evaluate", "fastequi.cli.evaluate:evaluate", "Compare a model with labelled structures."),
     ("init", "fastequi.cli.init:init", "Write a commented example to start from."),
     ("info", "fastequi.cli.info:info", "Show this machine and installation, or what a model is."),
     ("convert", "fastequi.cli.convert:convert", "Turn another program's model into a model file."),

@@ -73,8 +73,8 @@ class DataConfig(Section):
         default=None, description="of the files; eV and Å where a format says nothing else"
     )
     keys: KeysConfig = Field(default=KeysConfig(), description="names of the labels in the files")
-    ignore: Annotated[tuple[Annotated[str, Field(pattern=r".:\d+$")], ...], FROM_LIST] = Field(
-        default=(), description="frames that are left out; they count from 0"
+    ignore: Annotated[tuple[Annotated[str, Field(pattern=r".:\d+(-\d+)?$")], ...], FROM_LIST] = (
+        Field(default=(), description="frames that are left out; they count from 0")
     )
     max_force_eV_per_A: Positive = Field(
         default=300.0, description="eV/Å; a frame with a larger force is refused as a mistake"

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastequi.data.units import parse_units
+from fastequi.errors import InputError
 from fastequi.settings_problems import (
     Vocabulary,
     directory_problem,
@@ -82,7 +84,7 @@ _EXPECTED = {
         "of them"
     ),
     "data.test": "a file name in quotes, or a list of them",
-    "data.ignore": 'a list of file and frame, for example ["train.extxyz:12"]',
+    "data.ignore": 'a list of file and frames, for example ["train.extxyz:12", "more.extxyz:3-9"]',
     "model.channels": "a list of whole numbers above 0, for example [64, 64, 64]",
     "model.radial_hidden": "a list of whole numbers above 0, for example [128]",
     "model.elements": 'a list of symbols, for example ["H", "C", "O"]',
@@ -107,6 +109,7 @@ def further_problems(
     """
     for key in ("train", "validation", "test"):
         yield from _missing_files(f"data.{key}", value_at(raw, ("data", key)))
+    yield from _units_problem(value_at(raw, ("data", "units")))
     model, training = raw.get("model"), raw.get("training")
     if isinstance(model, dict):
         yield from _start_problems(model, model_names)
@@ -124,6 +127,18 @@ def _missing_files(key: str, value: Any) -> Iterator[str]:
     for path in value if isinstance(value, list) else [value]:
         if isinstance(path, str) and path and not Path(path).exists():
             yield f"{key}: no file {path}{similar_files(Path(path))}"
+
+
+def _units_problem(units: Any) -> Iterator[str]:
+    complete = isinstance(units, dict) and {"energy", "length"} <= units.keys()
+    if complete and all(isinstance(unit, str) for unit in units.values()):
+        known = {
+            key: units[key] for key in ("energy", "length", "forces", "stress") if key in units
+        }
+        try:
+            parse_units(known)
+        except InputError as error:
+            yield f"data.{error}"
 
 
 def _start_problems(model: dict[str, Any], model_names: Sequence[str]) -> Iterator[str]:

@@ -42,24 +42,22 @@ class ErrorSums:
 
     def add(self, prediction: Prediction, batch: Batch) -> None:
         """Count the errors of a prediction of this batch."""
-        graph = batch.graph
-        table = self._table_of(batch)
-        atoms = sum_by_system(
-            torch.ones_like(prediction.energies), graph.system_idx, graph.n_systems
-        )
+        graph, table = batch.graph, self._table_of(batch)
+        ones = torch.ones_like(prediction.energies)
+        atoms = sum_by_system(ones, graph.system_idx, graph.n_systems)
         has_stress = batch.has_stress & (volumes(graph.cell) > 0)
-        parts = (
-            (table + _ENERGY, (prediction.energy - batch.energy) / atoms, batch.has_energy),
-            (
-                table[graph.system_idx] + graph.atomic_numbers,
-                prediction.forces - batch.forces,
-                batch.has_forces[graph.system_idx],
-            ),
-            (table + _STRESS, prediction.stress - batch.stress, has_stress),
+        error = torch.cat([  # one number per component, [n]
+            (prediction.energy - batch.energy) / atoms,
+            (prediction.forces - batch.forces).view(-1),
+            (prediction.stress - batch.stress).view(-1),
+        ]).detach()  # fmt: skip
+        known = _each(batch.has_energy, batch.has_forces[graph.system_idx], has_stress)
+        row = _each(
+            table + _ENERGY, table[graph.system_idx] + graph.atomic_numbers, table + _STRESS
         )
-        rows = torch.cat([row for row, _, _ in parts])
-        sums = torch.cat([_sums(error, known) for _, error, known in parts])
-        self._tables.index_add_(0, rows, sums)
+        error = torch.where(known, error, 0.0)
+        moments = torch.stack([known.to(error.dtype), error.abs(), error.square()], dim=1)
+        self._tables.index_add_(0, row, moments)
 
     def results(self) -> dict[str, float | None]:
         """MAE and RMSE of each kind over everything, in meV; None where nothing had a label."""
@@ -154,13 +152,10 @@ class ErrorSums:
         return torch.tensor(places, device=device) * _ROWS
 
 
-def _sums(error: Tensor, known: Tensor) -> Tensor:
-    """Count, absolute and squared sum over the components of each error [n, ...]: [n, 3]."""
-    error = error.detach().reshape(len(known), -1)
-    counted = known.unsqueeze(1).expand_as(error)
-    error = torch.where(counted, error, 0.0)
-    moments = (counted.to(torch.float64), error.abs(), error.square())
-    return torch.stack([moment.sum(1) for moment in moments], dim=1)
+def _each(of_energy: Tensor, of_atom: Tensor, of_stress: Tensor) -> Tensor:
+    """What holds for energies [systems], atoms [atoms] and stresses [systems], per component."""
+    atoms, stresses = of_atom.unsqueeze(1).expand(-1, 3), of_stress.unsqueeze(1).expand(-1, 9)
+    return torch.cat([of_energy, atoms.reshape(-1), stresses.reshape(-1)])
 
 
 def _results(table: Tensor) -> dict[str, float | None]:

@@ -82,7 +82,7 @@ validation = 50
 test = "test.extxyz"
 units = { energy = "kcal/mol", length = "angstrom" }
 keys = { energy = "REF_energy" }
-ignore = ["train.extxyz:3"]
+ignore = ["train.extxyz:3", "more.extxyz:4-7"]
 [model]
 l_max = 1
 channels = [32, 8]
@@ -123,6 +123,10 @@ MISTAKES = {
     "units half": (
         "data", 'units = { energy = "eV" }', 'data.units.length: this key is required (for exam'
     ),
+    "units": (
+        "data", 'units = { energy = "kcal", length = "angstrom" }',
+        'data.units.energy: got "kcal" (did you mean "kcal/mol"?)',
+    ),
     "nested": (
         "training", "loss = { huber_delta = { forces = 0 } }",
         "training.loss.huber_delta.forces: got 0; allowed: greater than 0",
@@ -132,7 +136,7 @@ MISTAKES = {
     "fraction": ("data", "validation = 1.5", "data.validation: got 1.5; allowed: a number of fra"),
     "bool": ("data", "validation = true", "data.validation: got true; allowed: a number of frames"),
     "no frames": ("data", "validation = 0", "data.validation: got 0; allowed: a number of frames"),
-    "ignore": ("data", 'ignore = ["train.extxyz"]', 'for example ["train.extxyz:12"]'),
+    "ignore": ("data", 'ignore = ["train.extxyz"]', 'for example ["train.extxyz:12", "more'),
     "test file": ("data", 'test = "tets.extxyz"', "data.test: no file", "mean test.extxyz?"),
     "channels": ("model", "channels = [64, 64]", "model.channels: got [64, 64]; l_max = 2 need"),
     "channels type": ("model", "channels = 64", "model.channels: got 64; allowed: a list of whole"),

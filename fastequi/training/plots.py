@@ -1,0 +1,251 @@
+"""Pictures of a training: the learning curve, and predictions beside reference values.
+
+matplotlib is imported when a picture is made, and drawn on directly: no window, no global state.
+"""
+
+import csv
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from fastequi.errors import InputError
+from fastequi.training.evaluate import Evaluation
+from fastequi.training.metrics import KINDS, MEV_PER_EV
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: More points than this are thinned out, evenly; the picture says so.
+MOST_POINTS = 200_000
+#: Up to so many points are drawn as discs; more as dots that show where they overlap.
+FEW_POINTS = 2_000
+
+_DPI = 150
+_TRAINING, _VALIDATION, _BEST = "#9a9a9a", "#1f6fb4", "#c44e28"
+# Paul Tol's bright scheme: seven colours that the colour-blind can tell apart.
+_COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#888888")
+_UNITS = {"energy": "meV/atom", "forces": "meV/Å", "stress": "meV/Å³"}
+
+
+def why_no_plots() -> str:
+    """What to tell the user where no picture can be made; '' where one can."""
+    if find_spec("matplotlib"):
+        return ""
+    return "plots were skipped: they need matplotlib (pip install 'fastequi[plot]')"
+
+
+# -- learning curve ------------------------------------------------------------------------------
+
+
+def plot_learning_curve(metrics: Path, out: Path) -> None:
+    """Errors and learning rate by epoch, from a metrics.csv, as a PNG."""
+    columns = _read_columns(metrics)
+    panels = [kind for kind in ("forces", "energy", "stress") if _has_errors(columns, kind)]
+    heights = [3.0] * len(panels) + [1.1]
+    figure = _figure(7.0, sum(heights) * 0.8 + 0.5)
+    every = figure.subplots(
+        len(heights), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )[:, 0]
+    best = int(columns["best_epoch"][-1]) if "best_epoch" in columns else 0
+    for axes, kind in zip(every, panels, strict=False):
+        _draw_errors(axes, columns, kind, best)
+    every[0].legend(loc="upper right", frameon=False)
+    every[-1].plot(columns["epoch"], columns["learning_rate"], color="black", lw=1.0)
+    every[-1].set_yscale("log")
+    every[-1].xaxis.get_major_locator().set_params(integer=True)
+    _label(every[-1], "epoch", "learning\nrate")
+    figure.align_ylabels()
+    _save(figure, out)
+
+
+def _read_columns(path: Path) -> dict[str, NDArray[np.float64]]:
+    """The columns of a metrics.csv; NaN where a cell is empty."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    if not rows:
+        raise InputError(f"{path}: no epoch is finished, there is nothing to draw")
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+
+
+def _column(kind: str, which: str) -> str:
+    begin, end = KINDS[kind]
+    return f"{which}_{begin}_mae_{end}"
+
+
+def _has_errors(columns: dict[str, NDArray[np.float64]], kind: str) -> bool:
+    names = (_column(kind, which) for which in ("train", "validation"))
+    return any(name in columns and np.isfinite(columns[name]).any() for name in names)
+
+
+def _draw_errors(
+    axes: "Axes", columns: dict[str, NDArray[np.float64]], kind: str, best: int
+) -> None:
+    epoch = columns["epoch"]
+    marker = "o" if len(epoch) < 30 else ""  # a line through one epoch is invisible
+    for which, label, colour in (
+        ("train", "training, during the epoch", _TRAINING),
+        ("validation", "validation, averaged weights", _VALIDATION),
+    ):
+        values = columns.get(_column(kind, which))
+        if values is None:
+            continue
+        axes.plot(epoch, values, color=colour, lw=1.2, marker=marker, ms=3, label=label)
+        if which == "validation" and best in epoch:
+            _mark_best(axes, best, float(values[epoch == best][0]), kind)
+    _logarithmic(axes)
+    _label(axes, "", f"{KINDS[kind][0]} MAE ({_UNITS[kind]})")
+
+
+def _mark_best(axes: "Axes", best: int, value: float, kind: str) -> None:
+    """A dot, and its value where a falling curve leaves room."""
+    axes.plot([best], [value], color=_BEST, marker="o", ms=5, ls="", label="kept", zorder=3)
+    text = f"kept: {_number(value)} {_UNITS[kind]}, epoch {best}"
+    axes.text(0.02, 0.06, text, color=_BEST, transform=axes.transAxes)
+
+
+def _logarithmic(axes: "Axes") -> None:
+    """A logarithmic scale whose ticks are numbers as people write them."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+# -- parity --------------------------------------------------------------------------------------
+
+
+def plot_parity(evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Predicted beside reference energies, forces and stress: a PNG for each that has labels."""
+    written = []
+    for kind, draw in (("energy", _energies), ("forces", _forces), ("stress", _stresses)):
+        reference, predicted, group = draw(evaluation)
+        known = np.isfinite(reference) & np.isfinite(predicted)
+        if known.any():
+            written.append(folder / f"parity-{kind}.png")
+            points = reference[known], predicted[known], group[known]
+            _draw_parity(kind, *points, evaluation.errors.results(), written[-1])
+    return written
+
+
+Points = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[Any]]
+
+
+def _energies(evaluation: Evaluation) -> Points:
+    """Per atom, by configuration type."""
+    n, types = evaluation.n_atoms, np.array([f.config_type for f in evaluation.frames])
+    return evaluation.reference.energy / n, evaluation.predicted.energy / n, types
+
+
+def _forces(evaluation: Evaluation) -> Points:
+    """Components, by element."""
+    symbols = np.array(chemical_symbols)[evaluation.atomic_numbers]
+    reference, predicted = evaluation.reference.forces, evaluation.predicted.forces
+    return reference.ravel(), predicted.ravel(), symbols.repeat(3)
+
+
+def _stresses(evaluation: Evaluation) -> Points:
+    """Components, those on the diagonal apart from the others."""
+    reference, predicted = evaluation.reference.stress, evaluation.predicted.stress
+    names = np.where(np.eye(3, dtype=bool), "xx, yy, zz", "xy, xz, yz")
+    return reference.ravel(), predicted.ravel(), np.tile(names.ravel(), len(reference))
+
+
+def _draw_parity(
+    kind: str, reference: NDArray[np.float64], predicted: NDArray[np.float64],
+    group: NDArray[Any], results: dict[str, float | None], out: Path,
+) -> None:  # fmt: skip
+    """Parity above, errors on their own scale below."""
+    unit = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³"}[kind]
+    begin, end = KINDS[kind]
+    errors = MEV_PER_EV * (predicted - reference)
+    figure = _figure(5.6, 6.8)
+    upper, lower = figure.subplots(2, sharex=True, gridspec_kw={"height_ratios": [3.2, 1.0]})
+    stride = -(-len(reference) // MOST_POINTS)
+    groups = _largest_first(group)
+    for name, colour in zip(groups, _cycle(len(groups)), strict=True):
+        mine = np.flatnonzero(group == name)
+        label = f"{name or 'unnamed'}: MAE {_number(np.abs(errors[mine]).mean())}"
+        style = _point_style(len(reference) // stride) | {"color": colour}
+        mine = mine[::stride]
+        upper.plot(reference[mine], predicted[mine], **style, label=label)
+        lower.plot(reference[mine], errors[mine], **style)
+    ends = [min(reference.min(), predicted.min()), max(reference.max(), predicted.max())]
+    upper.plot(ends, ends, color="black", lw=0.8, zorder=3)
+    lower.axhline(0.0, color="black", lw=0.8, zorder=3)
+    mae, rmse = results[f"{begin}_mae_{end}"], results[f"{begin}_rmse_{end}"]
+    title = f"MAE {_number(mae)}, RMSE {_number(rmse)} {_UNITS[kind]}; {len(reference)} values"
+    upper.set_title(title + (f", 1 in {stride} drawn" if stride > 1 else ""), loc="left", size=10)
+    if len(groups) > 1:
+        _legend(upper)
+    _label(upper, "", f"predicted {begin} ({unit})")
+    _label(lower, f"reference {begin} ({unit})", f"error ({_UNITS[kind]})")
+    figure.align_ylabels()
+    _save(figure, out)
+
+
+def _largest_first(group: NDArray[Any]) -> list[str]:
+    """Names by falling number of points, so that the rare lie on top."""
+    names, counts = np.unique(group, return_counts=True)
+    return [str(names[k]) for k in np.argsort(-counts, kind="stable")]
+
+
+def _cycle(n: int) -> list[str]:
+    return [_COLOURS[k % len(_COLOURS)] for k in range(n)]
+
+
+def _point_style(n_points: int) -> dict[str, Any]:
+    if n_points <= FEW_POINTS:
+        return {"ls": "", "marker": "o", "ms": 3.0, "alpha": 0.7, "mew": 0}
+    alpha = max(0.1, 0.7 * (FEW_POINTS / n_points) ** 0.25)
+    return {"ls": "", "marker": "o", "ms": 2.0, "alpha": alpha, "mew": 0}
+
+
+def _legend(axes: "Axes") -> None:
+    """Markers that can be seen, however faint the points are."""
+    legend = axes.legend(loc="lower right", frameon=False, handletextpad=0.2, fontsize=8)
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set(alpha=1.0, markersize=5)
+
+
+# -- paper ---------------------------------------------------------------------------------------
+
+
+def _number(value: float | None) -> str:
+    """Three digits that count, without powers of ten."""
+    if value is None:
+        return "none"
+    return f"{value:.3g}" if not value >= 1000 else f"{value:,.0f}"
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
+    figure = Figure((width, height), dpi=_DPI, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)  # type: ignore[union-attr]
+    return figure
+
+
+def _label(axes: "Axes", x: str, y: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(True, which="major", color="#dddddd", lw=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
