@@ -12,7 +12,8 @@ from fastequi.cli.progress import duration
 from fastequi.cli.train_progress import TrainingProgress
 from fastequi.errors import InputError, Stopped
 from fastequi.training.config import load_train_config
-from fastequi.training.session import folder_of, train as run_training
+from fastequi.training.session import folder_of
+from fastequi.training.session import train as run_training
 from fastequi.training.setup import Prepared
 from fastequi.training.trainer import Trainer
 

@@ -50,7 +50,9 @@ class TrainingProgress:
         """Follow a trainer that is about to run."""
         self._print("   ".join(["MAE: E in meV/atom, F in meV/Å, S in meV/Å³; averaged weights"]))
         widths = [int(form.split(".")[0].rstrip("d")) for *_, form in _COLUMNS]
-        self._print(" ".join(f"{c[0]:>{w}}" for c, w in zip(_COLUMNS, widths, strict=True)) + "  left")
+        self._print(
+            " ".join(f"{c[0]:>{w}}" for c, w in zip(_COLUMNS, widths, strict=True)) + "  left"
+        )
         self._first = (trainer.progress, trainer.wall_s)
         self._bar.start()
         self._task = self._bar.add_task("", total=1.0, completed=trainer.progress, left="starting")

@@ -1,9 +1,8 @@
 """A training from its TOML to its files: metrics, checkpoints, the model, the summary."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +149,8 @@ class _Session:
             model, names.MODEL, trainer.network.device, self.prepared.config.model.dtype,
             self.prepared.kernels,
         )  # fmt: skip
-        errors = {name: evaluate(potential, dataset).results
-                  for name, dataset in self.prepared.data.sets().items()} if self.metrics else {}  # fmt: skip
+        sets = self.prepared.data.sets() if self.metrics else {}
+        errors = {name: evaluate(potential, dataset).results for name, dataset in sets.items()}
         summary = {
             "why_done": trainer.why_done,
             "epochs": trainer.epoch, "best_epoch": trainer.best.epoch, "steps": trainer.step,
@@ -164,6 +163,7 @@ class _Session:
             "processes": self.team.size, **errors,
         }  # fmt: skip
         if self.metrics:
-            write_durably(self.folder / names.SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+            text = json.dumps(summary, indent=2) + "\n"
+            write_durably(self.folder / names.SUMMARY, text.encode())
             self.metrics.close()
         return summary
