@@ -13,6 +13,8 @@ beyond it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from safetensors.torch import load, save
@@ -40,6 +42,11 @@ class RadialTable:
     cutoff: float
     value_error: float
     slope_error: float
+
+    @cached_property
+    def kept(self) -> dict[Any, Any]:
+        """What kernels made of this table, for the next call."""
+        return {}
 
     @property
     def n_intervals(self) -> int:

@@ -15,13 +15,8 @@ import torch
 from torch import Tensor
 
 from fastequi.kernels import cache
-from fastequi.kernels.convolution.cpu_kernels import (
-    ARGUMENTS,
-    KernelSpec,
-    Source,
-    print_kernel,
-    scratch_rows,
-)
+from fastequi.kernels.convolution.cpu_kernels import print_kernel, scratch_size
+from fastequi.kernels.convolution.cpu_printer import ARGUMENTS, KernelSpec, Source
 from fastequi.kernels.convolution.edges import Edges
 from fastequi.kernels.instructions import Instructions, Path
 from fastequi.kernels.llvm.compiler import Kernel, entry_name, vector_bytes
@@ -163,8 +158,7 @@ class Launch:
         spec = self.spec(segment)
         kernel = compiled(spec)
         arrays, itemsize = self.arrays, self.dtype.itemsize
-        rows = scratch_rows(spec) + ((spec.l_max + 1) ** 2 + 1) * spec.lanes
-        scratch = torch.empty(rows * arrays.scratch_stride, dtype=self.dtype)
+        scratch = torch.empty(scratch_size(spec, arrays.scratch_stride), dtype=self.dtype)
         intervals = torch.empty(arrays.scratch_stride, dtype=torch.int32)
         paths = paths_of(self.instructions, segment.irrep)
         table = np.zeros(len(ARGUMENTS) + 4 * len(paths), dtype=np.int64)
@@ -239,11 +233,10 @@ def _adjoint_operations(paths: list[Path]) -> int:
     """Vector operations of the adjoint per edge and chunk of channels, as they are printed."""
     total = 3 * (max(path.l2 for path in paths) + 1) ** 2  # sums of dY kept between chunks
     for path in paths:
-        nonzero = path.coefficients != 0
-        matrix = int(nonzero.any(axis=1).sum())  # entries of M[a, k]
-        total += 8 + 2 * (2 * path.l1 + 1) + matrix
+        pairs = int((path.coefficients != 0).any(axis=2).sum())  # entries of G[a, b]
+        total += 8 + 2 * (2 * path.l1 + 1) + pairs
         if path.l2 > 0:
-            total += matrix + int(nonzero.sum()) + 2 * path.l2 + 1
+            total += pairs + 2 * path.l1 + 1
     return total
 
 

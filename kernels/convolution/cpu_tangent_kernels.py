@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastequi.kernels.convolution.cpu_kernels import _evaluate, _sum, coupling, matrix_slots
+from fastequi.kernels.convolution.cpu_printer import coupling, evaluate, matrix_slots, sum_of
 from fastequi.kernels.llvm.ir import Function, Number, Value, Variable
 from fastequi.kernels.polynomials import derivative, harmonic_polynomials
 
@@ -164,9 +164,9 @@ class _Printer:
             n, turn, rate = self._directions(start + e)
             f.store(rate, self._scratch(0, e))
             blocks = [harmonic_polynomials(l) for l in range(self.spec.l_max + 1)]  # noqa: E741
-            y = _evaluate(f, n, blocks)
+            y = evaluate(f, n, blocks)
             slopes = [
-                _evaluate(f, n, [[derivative(q, axis) for q in block] for block in blocks])
+                evaluate(f, n, [[derivative(q, axis) for q in block] for block in blocks])
                 for axis in range(3)
             ]
             for (l2, l3), slots in zip(self.spec.paths, self.slots, strict=True):
@@ -174,13 +174,13 @@ class _Printer:
                     continue
                 c = coupling(self.spec.l1, l2, l3)
                 dy = [
-                    _sum([slopes[axis][l2][b] * turn[axis] for axis in range(3)])
+                    sum_of([slopes[axis][l2][b] * turn[axis] for axis in range(3)])
                     for b in range(2 * l2 + 1)
                 ]
                 for (a, k), slot in slots.items():
                     present = np.flatnonzero(c[a, :, k])
                     for row, values in ((1, y[l2]), (2, dy)):
-                        total = _sum([values[b] * float(c[a, b, k]) for b in present])
+                        total = sum_of([values[b] * float(c[a, b, k]) for b in present])
                         f.store(total, self._scratch(row + 2 * int(slot), e))
 
     def _directions(self, edge: Value) -> tuple[list[Value], list[Value], Value]:
@@ -303,11 +303,11 @@ class _Printer:
             if dm is not None:
                 plain.tangents.setdefault(k, []).append(edge.x[a] * dm)
         for k, products in plain.values.items():
-            message = _sum(products)
+            message = sum_of(products)
             terms.values[k] = [w * message]
             terms.tangents[k] = [dw * message]
             if k in plain.tangents:
-                terms.tangents[k].append(w * _sum(plain.tangents[k]))
+                terms.tangents[k].append(w * sum_of(plain.tangents[k]))
 
     def _adjoint(self, receiver: Value, start: Value, edges: tuple[Value, Value], u: Value) -> None:
         g, h = (
@@ -325,7 +325,7 @@ class _Printer:
                 if name == "d_x" or self.spec.moving:
                     for a, parts in enumerate(sums):
                         offset = edge.x_offset + self.arg["channels"] * a
-                        self._add(_sum(parts), self.f.at(self.arg[name], offset))
+                        self._add(sum_of(parts), self.f.at(self.arg[name], offset))
 
     def _adjoint_of_path(
         self,
@@ -346,7 +346,7 @@ class _Printer:
                 t[a].append(h[p, k] * dm)
         by_value, by_slope = [], []
         for a in s:
-            along_h, along_g = _sum(s[a]), _sum(t[a])
+            along_h, along_g = sum_of(s[a]), sum_of(t[a])
             d_x[a] += [w * along_g, dw * along_h]
             by_value.append(edge.x[a] * along_g)
             by_slope.append(edge.x[a] * along_h)
@@ -354,8 +354,8 @@ class _Printer:
                 d_tangents[a].append(w * along_h)
                 by_value.append(edge.tangents[a] * along_h)
         value, slope = self._weight_places("d_rows", p, edge)
-        self._add(_sum(by_value), value)
-        self._add(_sum(by_slope) * edge.rate, slope)
+        self._add(sum_of(by_value), value)
+        self._add(sum_of(by_slope) * edge.rate, slope)
 
 
 class _Terms:
@@ -367,4 +367,4 @@ class _Terms:
 
 
 def _dot(a: list[Value], b: list[Value]) -> Value:
-    return _sum([x * y for x, y in zip(a, b, strict=True)])
+    return sum_of([x * y for x, y in zip(a, b, strict=True)])

@@ -134,16 +134,50 @@ class Function:
         suffix = (f"v{x.lanes}" if x.lanes > 1 else "") + ("f32" if self.real == "float" else "f64")
         return self.emit(f"call {x.type} @llvm.sqrt.{suffix}({x.type} {x.name})", "real", x.lanes)
 
-    def sum_of_lanes(self, x: Value) -> Value:
-        """All lanes added in a tree."""
-        if x.lanes == 1:
-            return x
-        suffix = f"v{x.lanes}" + ("f32" if self.real == "float" else "f64")
-        start = self.constant(0.0)
+    def sums_of_lanes(self, vectors: list[Value]) -> Value:
+        """Lane i of the result is the sum of all lanes of vector i.
+
+        The counts of vectors and of their lanes are powers of two. Two vectors become one when the
+        halves of their groups of lanes are added, until each group is one lane: three instructions
+        per vector, where each sum alone takes ten.
+        """
+        lanes = size = vectors[0].lanes
+        while size > 1:
+            halves = [
+                [group + i for group in range(0, 2 * lanes, size) for i in range(first, last)]
+                for first, last in ((0, size // 2), (size // 2, size))
+            ]
+            vectors = [
+                self.shuffle(a, b, halves[0]) + self.shuffle(a, b, halves[1])
+                for a, b in zip(vectors[::2], vectors[1::2], strict=True)
+            ]
+            size //= 2
+        return self._joined(vectors)
+
+    def _joined(self, vectors: list[Value]) -> Value:
+        """All lanes of vectors, or of scalars, in one."""
+        while len(vectors) > 1:
+            lanes = range(2 * vectors[0].lanes)
+            vectors = [
+                self.shuffle(a, b, list(lanes))
+                for a, b in zip(vectors[::2], vectors[1::2], strict=True)
+            ]
+        return vectors[0]
+
+    def shuffle(self, a: Value, b: Value, lanes: list[int]) -> Value:
+        """Lanes of two vectors; those of b count from where a ends. Scalars are a lane each."""
+        if a.lanes == 1:
+            a, b = self._widened(a), self._widened(b)
+            lanes = [lane * a.lanes for lane in lanes]
+        mask = ", ".join(f"i32 {lane}" for lane in lanes)
         return self.emit(
-            f"call reassoc nsz {self.real} @llvm.vector.reduce.fadd.{suffix}"
-            f"({self.real} {start.name}, {x.type} {x.name})", "real",
+            f"shufflevector {a.type} {a.name}, {b.type} {b.name}, <{len(lanes)} x i32> <{mask}>",
+            a.kind, len(lanes),
         )  # fmt: skip
+
+    def _widened(self, x: Value) -> Value:
+        """A scalar as the first lane of a vector of two."""
+        return self.spread(x, 2, x.kind)
 
     def select_less(self, a: Value, b: Number, yes: Number, no: Number) -> Value:
         """Per lane: yes where a < b, else no."""
