@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: More points than this are thinned out, evenly; the picture says so.
+#: Of more points than this some are drawn, and the picture says so.
 MOST_POINTS = 200_000
+#: Groups in a legend.
+MOST_NAMES = 12
 #: Up to so many points are drawn as discs; more as dots that show where they overlap.
 FEW_POINTS = 2_000
 
@@ -170,23 +172,23 @@ def _draw_parity(
     errors = MEV_PER_EV * (predicted - reference)
     figure = _figure(5.6, 6.8)
     upper, lower = figure.subplots(2, sharex=True, gridspec_kw={"height_ratios": [3.2, 1.0]})
-    stride = -(-len(reference) // MOST_POINTS)
     groups = _largest_first(group)
-    for name, colour in zip(groups, _cycle(len(groups)), strict=True):
-        mine = np.flatnonzero(group == name)
-        label = f"{name or 'unnamed'}: MAE {_number(np.abs(errors[mine]).mean())}"
-        style = _point_style(len(reference) // stride) | {"color": colour}
-        mine = mine[::stride]
-        upper.plot(reference[mine], predicted[mine], **style, label=label)
-        lower.plot(reference[mine], errors[mine], **style)
+    colours = {name: _COLOURS[k % len(_COLOURS)] for k, name in enumerate(groups)}
+    # In a random order no group hides the others.
+    order = np.random.default_rng(0).permutation(len(reference))[:MOST_POINTS]
+    style = _point_style(len(order)) | {"c": [colours[str(name)] for name in group[order]]}
+    upper.scatter(reference[order], predicted[order], **style)
+    lower.scatter(reference[order], errors[order], **style)
     ends = [min(reference.min(), predicted.min()), max(reference.max(), predicted.max())]
     upper.plot(ends, ends, color="black", lw=0.8, zorder=3)
     lower.axhline(0.0, color="black", lw=0.8, zorder=3)
     mae, rmse = results[f"{begin}_mae_{end}"], results[f"{begin}_rmse_{end}"]
     title = f"MAE {_number(mae)}, RMSE {_number(rmse)} {_UNITS[kind]}; {len(reference)} values"
-    upper.set_title(title + (f", 1 in {stride} drawn" if stride > 1 else ""), loc="left", size=10)
+    drawn = f", {len(order)} drawn" if len(order) < len(reference) else ""
+    upper.set_title(title + drawn, loc="left", size=10)
     if len(groups) > 1:
-        _legend(upper)
+        maes = {name: _number(np.abs(errors[group == name]).mean()) for name in groups}
+        _legend(upper, {f"{name or 'unnamed'}: MAE {maes[name]}": colours[name] for name in groups})
     _label(upper, "", f"predicted {begin} ({unit})")
     _label(lower, f"reference {begin} ({unit})", f"error ({_UNITS[kind]})")
     figure.align_ylabels()
@@ -194,28 +196,25 @@ def _draw_parity(
 
 
 def _largest_first(group: NDArray[Any]) -> list[str]:
-    """Names by falling number of points, so that the rare lie on top."""
+    """Names by falling number of points."""
     names, counts = np.unique(group, return_counts=True)
     return [str(names[k]) for k in np.argsort(-counts, kind="stable")]
 
 
-def _cycle(n: int) -> list[str]:
-    return [_COLOURS[k % len(_COLOURS)] for k in range(n)]
-
-
 def _point_style(n_points: int) -> dict[str, Any]:
     if n_points <= FEW_POINTS:
-        return {"ls": "", "marker": "o", "ms": 3.0, "alpha": 0.7, "mew": 0}
+        return {"s": 10.0, "alpha": 0.7, "linewidths": 0}
     alpha = max(0.1, 0.7 * (FEW_POINTS / n_points) ** 0.25)
-    return {"ls": "", "marker": "o", "ms": 2.0, "alpha": alpha, "mew": 0}
+    return {"s": 4.0, "alpha": alpha, "linewidths": 0}
 
 
-def _legend(axes: "Axes") -> None:
-    """Markers that can be seen, however faint the points are."""
-    legend = axes.legend(loc="lower right", frameon=False, handletextpad=0.2, fontsize=8)
-    for handle in legend.legend_handles:
-        if handle is not None:
-            handle.set(alpha=1.0, markersize=5)
+def _legend(axes: "Axes", entries: dict[str, str]) -> None:
+    """Names and colours, as discs that can be seen, however faint the points are."""
+    for name, colour in list(entries.items())[:MOST_NAMES]:
+        axes.plot([], [], ls="", marker="o", ms=5, color=colour, label=name)
+    if len(entries) > MOST_NAMES:
+        axes.plot([], [], ls="", label=f"and {len(entries) - MOST_NAMES} more")
+    axes.legend(loc="lower right", frameon=False, handletextpad=0.2, fontsize=8)
 
 
 # -- paper ---------------------------------------------------------------------------------------
