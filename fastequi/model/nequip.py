@@ -115,13 +115,16 @@ class NequIP(nn.Module):
         species = self.species(graph.atomic_numbers)
         energies = self.readout(x[0].squeeze(1)).squeeze(1).to(torch.float64)
         energies = self.scale[species] * energies + self.shift[species]
-        if not self.spec.zbl:
-            return energies
-        src, dst = graph.edge_src, graph.edge_dst
+        return energies + self.repulsion(graph, lengths) if self.spec.zbl else energies
+
+    def repulsion(self, graph: Graph, lengths: Tensor) -> Tensor:
+        """Nuclear repulsion [atoms] in eV, float64."""
+        species, src, dst = self.species(graph.atomic_numbers), graph.edge_src, graph.edge_dst
         pair = zbl_edge_energies(lengths, graph.atomic_numbers[dst], graph.atomic_numbers[src])
         relative = self.basis.relative(lengths, species[dst], species[src])
         pair = pair * polynomial_envelope(relative, self.spec.zbl_envelope_p)
-        return energies.index_add(0, dst, pair.to(torch.float64))
+        zeros = torch.zeros(graph.n_atoms, dtype=torch.float64, device=lengths.device)
+        return zeros.index_add(0, dst, pair.to(torch.float64))
 
     def species(self, atomic_numbers: Tensor) -> Tensor:
         """Row of the embedding for each atom. Raises InputError for an element not known."""

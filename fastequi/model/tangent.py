@@ -44,10 +44,9 @@ def activation(name: str, values: Tensor, tangents: Tensor) -> tuple[Tensor, Ten
 
 def basis_rows(basis: RadialBasis, lengths: Tensor, dst: Tensor, src: Tensor) -> Tensor:
     """The radial basis and its slope in 1/Å, [pairs, 2, n_bessel]; species of the two atoms."""
-    value, slope = torch.func.jvp(
-        lambda r: basis(r, dst, src), (lengths,), (torch.ones_like(lengths),)
-    )
-    return torch.stack([value, slope], dim=1)
+    x = basis.relative(lengths, dst, src)
+    slope = basis.slope_of_relative(x) * (x / lengths).unsqueeze(1)
+    return torch.stack([basis.of_relative(x), slope], dim=1)
 
 
 def mlp_rows(mlp: ScalarMLP, x: Tensor) -> Tensor:

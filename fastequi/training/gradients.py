@@ -11,12 +11,12 @@ dE/dr without any thought of weights; the loss, hence a and t; then G in one for
 tangents (model/tangent.py), and one backward pass. Positions need no gradient in it.
 """
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastequi.errors import InputError
 from fastequi.graph import Graph, edge_vectors
@@ -24,6 +24,7 @@ from fastequi.kernels.convolution.edges import Edges, make_edges
 from fastequi.kernels.dispatch import prepare_training, training_convolutions
 from fastequi.model import tangent
 from fastequi.model.nequip import NequIP
+from fastequi.model.passes import LayerPasses
 from fastequi.potential import Prediction, prediction_from_edges
 
 #: Prediction -> the scalar to be minimised.
@@ -63,107 +64,200 @@ class TangentGradient:
         if not network.spec.normalize_harmonics:
             raise InputError("these kernels need normalised harmonics; use kernels = 'reference'")
         self.network = network
-        self.frozen = _sharing_storage(network)
-        layers = [layer.shapes.instructions for layer in network.interactions()]
-        prepare_training(implementation, layers, network.dtype)
-        self._rows_convolution, self._tangent_convolution = training_convolutions(implementation)
+        self.layers = [LayerPasses(layer) for layer in network.interactions()]
+        instructions = [layer.shapes.instructions for layer in network.interactions()]
+        prepare_training(implementation, instructions, network.dtype)
+        self.rows_convolution, self.tangent_convolution = training_convolutions(implementation)
 
     def predict(self, sample: Sample) -> Prediction:
         """Energies, forces and stress; keeps no autograd graph."""
+        run = _Run(self, sample)
         with torch.no_grad():
-            run = _Run(self, sample)
-            rows = run.rows()
-        return prediction_from_edges(sample.graph, *run.energies_and_gradients(rows))
+            energies, gradient = run.energies_and_gradients(run.rows())
+        return prediction_from_edges(sample.graph, energies, run.vectors, gradient)
 
     def __call__(self, sample: Sample, loss: Loss) -> Prediction:
         """Add dL/dtheta to the parameters' gradients; returns the prediction."""
         run = _Run(self, sample)
         rows = run.rows()
-        energies, vectors, gradient = run.energies_and_gradients([row.detach() for row in rows])
+        with torch.no_grad():
+            energies, gradient = run.energies_and_gradients([row.detach() for row in rows])
         leaves = energies.requires_grad_(True), gradient.requires_grad_(True)
-        prediction = prediction_from_edges(sample.graph, leaves[0], vectors, leaves[1])
+        prediction = prediction_from_edges(sample.graph, leaves[0], run.vectors, leaves[1])
         weights, displacements = torch.autograd.grad(loss(prediction), leaves)
-        run.weighted_change(rows, weights, displacements).backward()
+        with torch.no_grad():
+            run.add_gradients(rows, weights, displacements)
         return _detached(prediction)
 
 
 class _Run:
-    """One batch on its way through the network."""
+    """One batch on its way through the network, its atoms sorted by species."""
 
     def __init__(self, gradient: TangentGradient, sample: Sample) -> None:
-        self.g, self.sample, network = gradient, sample, gradient.network
+        self.g, self.sample, self.network = gradient, sample, gradient.network
         graph = sample.graph
-        self.species = network.species(graph.atomic_numbers)
         self.vectors = edge_vectors(graph)
-        self.by_atom = make_edges(graph.edge_src, graph.edge_dst, graph.n_atoms)
-        self.by_species = replace(self.by_atom, sender=self.species[graph.edge_src])
+        self.original_species = self.network.species(graph.atomic_numbers)
+        self.species, self.atoms = torch.sort(self.original_species, stable=True)
+        place = torch.empty_like(self.atoms)
+        place[self.atoms] = torch.arange(graph.n_atoms, device=graph.positions.device)
+        receiver, self.edges = torch.sort(place[graph.edge_dst], stable=True)
+        self.by_atom = make_edges(place[graph.edge_src][self.edges], receiver, graph.n_atoms)
+        self.by_species = replace(self.by_atom, sender=self.species[self.by_atom.sender])
+        self.pair = sample.pair[self.edges]
+        self.moves = self.vectors[self.edges].to(self.network.dtype)
+        counts = torch.bincount(self.species, minlength=len(self.network.embedding)).tolist()
+        ends = [0, *accumulate(counts)]
+        self.bounds = [(s, ends[s], ends[s + 1]) for s, n in enumerate(counts) if n]
 
     def rows(self) -> list[Tensor]:
-        """Per layer, W and dW/dr of every pair of atoms, [pairs, 2, weights]."""
-        network, first, graph = self.g.network, self.sample.first, self.sample.graph
+        """Per layer, W and dW/dr of every pair of atoms, [pairs, 2, weights]; differentiable."""
+        network, first, graph = self.network, self.sample.first, self.sample.graph
         lengths = torch.linalg.vector_norm(self.vectors[first], dim=1).to(network.dtype)
-        dst, src = self.species[graph.edge_dst[first]], self.species[graph.edge_src[first]]
-        basis = tangent.basis_rows(network.basis, lengths, dst, src)
+        dst, src = graph.edge_dst[first], graph.edge_src[first]
+        species = self.original_species[dst], self.original_species[src]
+        basis = tangent.basis_rows(network.basis, lengths, *species)
         return [tangent.mlp_rows(layer.radial, basis) for layer in network.interactions()]
 
-    def _senders(self, k: int) -> tuple[Edges, Tensor]:
-        """Edges of layer k and the species of the rows it sends from: of species, in the first."""
-        if k:
-            return self.by_atom, self.species
-        n_species = len(self.g.network.embedding)
-        return self.by_species, torch.arange(n_species, device=self.species.device)
+    # -- energies and forces -----------------------------------------------------------------
 
-    def energies_and_gradients(self, rows: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Energies of atoms, edge vectors, dE/dr of edges."""
-        network, graph = self.g.frozen, self.sample.graph
-        attributes = network.attributes()
-        leaf = self.vectors.to(network.dtype, copy=True).requires_grad_(True)
-        lengths = torch.linalg.vector_norm(leaf, dim=1) if network.spec.zbl else leaf
-        x = [network.embedding[self.species].unsqueeze(1)]
-        for k, (layer, row) in enumerate(zip(network.interactions(), rows, strict=True)):
-            edges, senders = self._senders(k)
-            sent = layer.send(x if k else [network.embedding.unsqueeze(1)], senders)
-            summed = self.g._rows_convolution(
-                sent, leaf, edges, row, self.sample.pair, layer.shapes.instructions
-            )
-            x = layer.update(summed, x, self.species, attributes)
-        energies = network.energies(x, graph, lengths)
-        (gradient,) = torch.autograd.grad(energies.sum(), leaf)
-        return energies.detach(), self.vectors, gradient
+    def energies_and_gradients(self, rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Energies of atoms (float64) and dE/dr of edges."""
+        x = self._start()
+        self.x, self.convolved = [x], []
+        for k, row in enumerate(rows):
+            x = self._forward(k, x, row)
+            self.x.append(x)
+        last = x[0][0].clone().requires_grad_(True)
+        with torch.enable_grad():
+            energies = self._energies(last)
+            (g,) = torch.autograd.grad(energies.sum(), last)
+        return self._restore(energies.detach(), self._backward([g]))
 
-    def weighted_change(self, rows: list[Tensor], weights: Tensor, displacements: Tensor) -> Tensor:
-        """G: energies of atoms times weights, and their sum's change along displacements."""
-        network = self.g.network
-        vectors = self.vectors.to(network.dtype)
-        doubled = torch.cat([self.species, self.species])
+    def _start(self) -> list[Tensor]:
+        """The features that enter: of each atom's species; and what the first layer sends."""
+        network = self.network
         attributes = network.attributes()
-        x = [network.embedding[self.species].unsqueeze(1)]
-        for k, (layer, row) in enumerate(zip(network.interactions(), rows, strict=True)):
-            edges, senders = self._senders(k)
+        for layer in self.g.layers:
+            with torch.enable_grad():
+                layer.prepare(attributes, self.bounds, self.species)
+        every = torch.arange(len(network.embedding), device=self.species.device)
+        with torch.enable_grad():
+            self.first_x = network.embedding[self.species].unsqueeze(1)
+            first = self.g.layers[0].layer
+            self.first_sent = first.send([network.embedding.unsqueeze(1)], every)
+        x = self.first_x.detach()
+        return [torch.stack([x, torch.zeros_like(x)])]
+
+    def _forward(self, k: int, x: list[Tensor], row: Tensor) -> list[Tensor]:
+        """One layer; keeps what its adjoint needs."""
+        layer = self.g.layers[k]
+        sent = layer.send(x, 0) if k else self.first_sent
+        leaves = [s.detach().requires_grad_(k > 0) for s in sent]
+        moves = self.moves.detach().requires_grad_(True)
+        edges, instructions = self._edges(k), layer.layer.shapes.instructions
+        with torch.enable_grad():
+            summed = self.g.rows_convolution(leaves, moves, edges, row, self.pair, instructions)
+        self.convolved.append((leaves, moves, summed))
+        return layer.mix(x, [m.detach() for m in summed], 0)
+
+    def _edges(self, k: int) -> Edges:
+        """In the first layer species send, not atoms."""
+        return self.by_atom if k else self.by_species
+
+    def _energies(self, x: Tensor) -> Tensor:
+        network = self.network
+        e = network.readout(x.squeeze(1)).squeeze(1).to(torch.float64)
+        return network.scale[self.species] * e + network.shift[self.species]
+
+    def _backward(self, g: list[Tensor]) -> Tensor:
+        """dE/dr of the (sorted) edges from dE/dx of the last layer."""
+        total = torch.zeros_like(self.moves)
+        for k in reversed(range(len(self.g.layers))):
+            layer, (sent, moves, summed) = self.g.layers[k], self.convolved[k]
+            gm, gx = layer.unmix(g, [m.detach() for m in summed], [x[0] for x in self.x[k]])
+            wanted = [moves, *(sent if k else [])]
+            found = torch.autograd.grad(summed, wanted, gm, materialize_grads=True)
+            total += found[0]
             if k:
-                sent = layer.send(x, doubled, len(self.species))
+                layer.unsend_(list(found[1:]), gx)
+            g = gx
+        return total
+
+    def _restore(self, energies: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """In the order of the graph; with nuclear repulsion, which has no weights."""
+        e, g = torch.empty_like(energies), torch.empty_like(gradient)
+        e[self.atoms], g[self.edges] = energies, gradient
+        if self.network.spec.zbl:
+            leaf = self.vectors.to(self.network.dtype, copy=True).requires_grad_(True)
+            with torch.enable_grad():
+                repulsion = self.network.repulsion(
+                    self.sample.graph, torch.linalg.vector_norm(leaf, dim=1)
+                )
+                g += torch.autograd.grad(repulsion.sum(), leaf)[0]
+            e += repulsion.detach()
+        return e, g
+
+    # -- the gradient by the weights -----------------------------------------------------------
+
+    def add_gradients(self, rows: list[Tensor], weights: Tensor, displacements: Tensor) -> None:
+        """Add dG/dtheta: of energies times weights, and their change along displacements."""
+        turns = displacements[self.edges]
+        made = [self._tangents(k, row, turns) for k, row in enumerate(rows)]
+        g = self._reverse_readout(weights[self.atoms])
+        d_rows = []
+        for k in reversed(range(len(rows))):
+            layer, (sent, summed) = self.g.layers[k], made[k]
+            gm, gx = layer.reverse_mix(g, _unstacked(summed), self.x[k])
+            found = torch.autograd.grad(
+                summed, [rows[k], *sent], _stacked(gm), materialize_grads=True
+            )
+            d_rows.append(found[0])
+            if k:
+                layer.reverse_send_(_unstacked(found[1:]), self.x[k], gx)
             else:
-                sent = layer.send([network.embedding.unsqueeze(1)], senders)
-                x = tangent.with_zero_tangent(x)
-            summed = self.g._tangent_convolution(
-                sent, row, vectors, displacements, self.sample.pair, edges,
-                layer.shapes.instructions, moving=k > 0,
+                torch.autograd.backward(self.first_sent, found[1:])
+            layer.finish()
+            g = gx
+        torch.autograd.backward(rows, d_rows[::-1])
+        self.first_x.backward(g[0][0])
+
+    def _tangents(
+        self, k: int, row: Tensor, turns: Tensor
+    ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        """The tangents of one layer, written behind its values; (sent, summed), differentiable."""
+        layer, x = self.g.layers[k], self.x[k]
+        if k:
+            layer.send(x, 1)
+            sent = _stacked(layer.sent)
+        else:
+            sent = [s.detach() for s in self.first_sent]
+        leaves = [s.requires_grad_(True) for s in sent]
+        with torch.enable_grad():
+            summed = self.g.tangent_convolution(
+                leaves, row, self.moves, turns, self.pair, self._edges(k),
+                layer.layer.shapes.instructions, moving=k > 0,
             )  # fmt: skip
-            x = tangent.update(layer, summed, x, doubled, attributes)
-        return tangent.weighted_energies(network, x[0], self.species, weights)
+        layer.mix(x, [m[1] for m in _unstacked(summed)], 1)
+        return leaves, tuple(summed)
+
+    def _reverse_readout(self, weights: Tensor) -> list[Tensor]:
+        last = _stacked(self.x[-1])[0].detach().requires_grad_(True)
+        with torch.enable_grad():
+            total = tangent.weighted_energies(self.network, last, self.species, weights)
+        total.backward()
+        assert last.grad is not None
+        return _unstacked([last.grad])
 
 
-def _sharing_storage(network: NequIP) -> NequIP:
-    """The same weights, seen as constants."""
-    with torch.no_grad():
-        twin = copy.deepcopy(network).requires_grad_(False)
-    for theirs, ours in zip(_tensors(twin), _tensors(network), strict=True):
-        theirs.data = ours.data
-    return twin
+def _stacked(blocks: Sequence[Tensor]) -> list[Tensor]:
+    """[2, atoms, ...] -> [2 atoms, ...]."""
+    return [block.flatten(0, 1) for block in blocks]
 
 
-def _tensors(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
+def _unstacked(blocks: Sequence[Tensor]) -> list[Tensor]:
+    """[2 atoms, ...] -> [2, atoms, ...]."""
+    return [block.detach().view(2, -1, *block.shape[1:]) for block in blocks]
 
 
 def _detached(prediction: Prediction) -> Prediction:
