@@ -17,12 +17,12 @@ FUSED = {
     "cpu": "fastequi.kernels.convolution.cpu_op",
     "triton": "fastequi.kernels.convolution.triton_op",
 }
-#: Implementation -> the module whose trilinear `convolution` makes the two passes of training.
-_COMPOSED = {
+#: Training without fused kernels: the module whose trilinear `convolution` makes the two passes.
+_TRILINEAR = {
     "reference": "fastequi.kernels.convolution.reference",
-    "cpu": "fastequi.kernels.convolution.cpu_training",
     "triton": "fastequi.kernels.convolution.triton_op",
 }
+_TANGENTS = "fastequi.kernels.convolution.cpu_tangent"
 #: Implementation -> the kind of device it runs on and the package that it needs.
 _NEEDS = {"cpu": ("cpu", "llvmlite"), "triton": ("cuda", "triton")}
 IMPLEMENTATIONS = ("reference", *FUSED)
@@ -79,11 +79,9 @@ def training_convolutions(
 ) -> tuple[Callable[..., list[Tensor]], Callable[..., list[Tensor]]]:
     """(rows_convolution, tangent_convolution): the first and the second pass of training."""
     if implementation == "cpu":
-        from fastequi.kernels.convolution.cpu_op import rows_convolution
-        from fastequi.kernels.convolution.cpu_tangent import tangent_convolution
-
-        return rows_convolution, tangent_convolution
-    trilinear = import_module(_COMPOSED[implementation]).convolution
+        first, second = import_module(FUSED["cpu"]), import_module(_TANGENTS)
+        return first.rows_convolution, second.tangent_convolution
+    trilinear = import_module(_TRILINEAR[implementation]).convolution
     return (
         partial(rows_reference.rows_convolution, convolution=trilinear),
         partial(tangent_reference.tangent_convolution, convolution=trilinear),
@@ -92,6 +90,5 @@ def training_convolutions(
 
 def prepare_training(implementation: str, layers: list[Instructions], dtype: torch.dtype) -> None:
     """Compile ahead what the two passes of training need."""
-    module = import_module(_COMPOSED[implementation])
-    if hasattr(module, "prepare"):
-        module.prepare(layers, dtype)
+    if implementation == "cpu":
+        import_module(_TANGENTS).prepare_training(layers, dtype)

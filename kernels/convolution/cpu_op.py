@@ -3,7 +3,9 @@ radial tables, and for the first pass of training with rows of weights.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -74,20 +76,31 @@ class _Weights:
 
 
 def prepare(layers: list[Instructions], dtype: torch.dtype, stretched: bool) -> None:
-    """Compile what a model needs, saying so; nothing to do when it is in the cache.
+    """Compile what a model needs, saying so; nothing to do when it is in the cache."""
+    compile_all(missing_kernels("table", layers, dtype, stretched))
+
+
+def missing_kernels(
+    source: Source, layers: list[Instructions], dtype: torch.dtype, stretched: bool = False
+) -> list[Callable[[], Any]]:
+    """What is still to compile for a model.
 
     The first layer's features depend on the species alone: they need no dE/dx.
     """
     wanted = {
-        kernel_spec(instructions, segment, dtype, "table", outputs, stretched): None
+        kernel_spec(instructions, segment, dtype, source, outputs, stretched): None
         for k, instructions in enumerate(layers)
         for segment in segments(instructions, dtype)
         for outputs in ((), ("x", "edges") if k else ("edges",))
     }
-    missing = [spec for spec in wanted if not is_cached(spec)]
-    for k, spec in enumerate(missing):
+    return [partial(compiled, spec) for spec in wanted if not is_cached(spec)]
+
+
+def compile_all(missing: list[Callable[[], Any]]) -> None:
+    """Compile, saying so."""
+    for k, compile_one in enumerate(missing):
         logger.info("compiling kernel %d of %d for this processor", k + 1, len(missing))
-        compiled(spec)
+        compile_one()
 
 
 def _packed(table: RadialTable, instructions: Instructions) -> dict[str, Tensor]:

@@ -4,12 +4,12 @@ Threads share receivers in the forward pass and channels in the adjoint, as in `
 """
 
 import functools
-import logging
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,8 +23,10 @@ from fastequi.kernels.convolution.cpu_launch import (
     split_channels,
     split_receivers,
 )
+from fastequi.kernels.convolution.cpu_op import compile_all, missing_kernels
 from fastequi.kernels.convolution.cpu_tangent_kernels import (
     ARGUMENTS,
+    LOOK_AHEAD,
     TangentSpec,
     print_tangent_kernel,
 )
@@ -33,8 +35,6 @@ from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.llvm.compiler import Kernel, entry_name
 from fastequi.kernels.llvm.plan import Named, Plan, PlannedCall
 from fastequi.kernels.llvm.threads import n_threads
-
-logger = logging.getLogger(__name__)
 
 
 def tangent_convolution(
@@ -48,12 +48,12 @@ def tangent_convolution(
     moving: bool = True,
 ) -> list[Tensor]:
     """As `tangent_reference.tangent_convolution`; differentiable once, in x and rows."""
-    geometry = _geometry(edges, vectors, displacements, pair, rows.dtype)
+    geometry = _geometry(edges, vectors, displacements, pair, rows)
     return list(_Tangent.apply(geometry, instructions, moving, rows, *x))
 
 
-def prepare(layers: list[Instructions], dtype: torch.dtype) -> None:
-    """Compile what training a model needs, saying so; nothing to do when it is in the cache.
+def prepare_training(layers: list[Instructions], dtype: torch.dtype) -> None:
+    """Compile what both passes need, saying so; nothing to do when it is in the cache.
 
     The features of the first layer depend on the species alone: they have no tangents.
     """
@@ -63,10 +63,8 @@ def prepare(layers: list[Instructions], dtype: torch.dtype) -> None:
         for segment in segments(instructions, dtype)
         for adjoint in (False, True)
     }
-    missing = [spec for spec in wanted if not is_cached(spec)]
-    for k, spec in enumerate(missing):
-        logger.info("compiling kernel %d of %d for this processor", k + 1, len(missing))
-        compiled(spec)
+    missing = [functools.partial(compiled, spec) for spec in wanted if not is_cached(spec)]
+    compile_all(missing_kernels("rows", layers, dtype) + missing)
 
 
 @functools.cache
@@ -103,57 +101,68 @@ def tangent_spec(
 class _Geometry:
     """Edges as the kernels read them.
 
-    values    what the plans call by name: addresses, sizes, receivers of each forward share
-    n_shares  forward shares
-    kept      the tensors behind the addresses
+    values     what the plans call by name: addresses, sizes, receivers of each forward share
+    n_shares   forward shares
+    all_pairs  every row belongs to an edge
+    kept       the tensors behind the addresses
     """
 
     n_atoms: int
     n_shares: int
+    all_pairs: bool
     values: dict[str, int]
     kept: tuple[Tensor, ...]
 
 
 def _geometry(
-    edges: Edges, vectors: Tensor, displacements: Tensor, pair: Tensor, dtype: torch.dtype
+    edges: Edges, vectors: Tensor, displacements: Tensor, pair: Tensor, rows: Tensor
 ) -> _Geometry:
     """Made once for all layers that are given the same tensors."""
     tensors = (vectors, displacements, pair)
-    versions = (n_threads(), *(t._version for t in tensors))
-    seen = edges.kept.get(("tangent", dtype))
-    if (
-        seen
-        and seen[1] == versions
-        and all(r() is t for r, t in zip(seen[0], tensors, strict=True))
-    ):
+    key = (n_threads(), rows.dtype, len(rows), *(t._version for t in tensors))
+    seen = edges.kept.get("tangent")
+    if seen and seen[1] == key and all(r() is t for r, t in zip(seen[0], tensors, strict=True)):
         return seen[2]
-    made = _make_geometry(edges, vectors, displacements, pair, dtype)
-    edges.kept["tangent", dtype] = tuple(map(weakref.ref, tensors)), versions, made
+    made = _make_geometry(edges, vectors, displacements, pair, rows)
+    edges.kept["tangent"] = tuple(map(weakref.ref, tensors)), key, made
     return made
 
 
 def _make_geometry(
-    edges: Edges, vectors: Tensor, displacements: Tensor, pair: Tensor, dtype: torch.dtype
+    edges: Edges, vectors: Tensor, displacements: Tensor, pair: Tensor, rows: Tensor
 ) -> _Geometry:
-    lanes, n_edges, n_atoms = edge_lanes(dtype), edges.n_edges, edges.n_receivers
-    lines = torch.ones((6, n_edges + lanes), dtype=dtype)  # padded: lanes may overrun
+    lanes, n_edges, n_atoms = edge_lanes(rows.dtype), edges.n_edges, edges.n_receivers
+    lines = torch.ones((6, n_edges + lanes), dtype=rows.dtype)  # padded: lanes may overrun
     lines[:3, :n_edges] = vectors.detach().T
     lines[3:, :n_edges] = displacements.detach().T
-    kept = [t.contiguous() for t in (edges.row_start, edges.sender, pair)]
+    row_start, pair = edges.row_start.contiguous(), torch.nn.functional.pad(pair, (0, LOOK_AHEAD))
+    again, all_pairs = _seen_before(pair[:n_edges], len(rows))
+    arrays = {
+        "row_start": row_start, "sender": edges.sender.contiguous(), "pair": pair, "again": again,
+        "geometry": lines,
+    }  # fmt: skip
     block = min(max(lanes * n_atoms // max(n_edges, 1), 1), max(n_atoms, 1))  # fills the lanes
-    row_start = kept[0]
     longest = int((row_start[block:] - row_start[:-block]).max()) if n_atoms else 0
-    names = ("row_start", "sender", "pair", "geometry")
-    values = {name: t.data_ptr() for name, t in zip(names, (*kept, lines), strict=True)}
     pieces = split_receivers(row_start, n_threads())
     cuts = [0, *(last for _, last in pieces)]
+    values = {name: tensor.data_ptr() for name, tensor in arrays.items()}
     values |= {f"cut{k}": cut for k, cut in enumerate(cuts)}
     values |= {
+        "n_atoms": n_atoms,
         "edge_stride": lines.shape[1],
         "block": block,
         "scratch_stride": (longest + lanes - 1) // lanes * lanes,
     }
-    return _Geometry(n_atoms, len(pieces), values, (*kept, lines))
+    return _Geometry(n_atoms, len(pieces), all_pairs, values, tuple(arrays.values()))
+
+
+def _seen_before(pair: Tensor, n_pairs: int) -> tuple[Tensor, bool]:
+    """Per edge, whether an earlier one is of the same pair (0 or 1); whether no pair is missing."""
+    number = np.arange(len(pair))
+    first = np.full(n_pairs, -1)
+    first[pair.numpy()[::-1]] = number[::-1]
+    again = (first[pair.numpy()] != number).astype(np.int64)
+    return torch.from_numpy(again), bool((first >= 0).all())
 
 
 # -- plans ---------------------------------------------------------------------------------------
@@ -253,9 +262,9 @@ class _Tangent(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         rows, *x = ctx.saved_tensors
         g = [block.contiguous() for block in gradients]
-        d_rows, d_x = torch.zeros_like(rows), [torch.zeros_like(block) for block in x]
+        new = torch.empty if ctx.geometry.all_pairs else torch.zeros  # first edges need no zeros
+        d_rows, d_x = new(rows.shape, dtype=rows.dtype), [torch.zeros_like(block) for block in x]
         values = {"rows": rows.data_ptr(), "d_rows": d_rows.data_ptr()}
-        values |= {"n_atoms": ctx.geometry.n_atoms}
         values |= _addresses("x", x) | _addresses("d_x", d_x) | _addresses("out", g)
         work = _work(ctx.instructions, rows.dtype, True, ctx.moving, n_threads())
         work.run(ctx.geometry, values, rows.dtype)

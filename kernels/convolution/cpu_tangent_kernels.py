@@ -13,6 +13,7 @@ M = C Y(n) and dM = C dY/dr . t); then, lanes over channels, the edges one by on
 Y_0 is 1, so paths with l2 = 0 have constant M and no dM.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +24,18 @@ from fastequi.kernels.polynomials import derivative, harmonic_polynomials
 
 #: Slots of the argument array, all 64-bit; those of the paths follow.
 #: geometry is [6, edge_stride]: vectors, then displacements; block counts receivers per table.
+#: pair has LOOK_AHEAD more entries; again is 0 for the first edge of a pair, which stores its
+#: gradient where later ones add theirs, else 1.
 ARGUMENTS = (
-    "row_start", "sender", "pair", "edge_stride", "geometry", "block", "scratch", "scratch_stride",
-    "rows", "n_weights", "channels", "x", "x_tangents", "d_rows", "d_x", "d_x_tangents",
+    "row_start", "sender", "pair", "again", "edge_stride", "geometry", "block", "scratch",
+    "scratch_stride", "rows", "n_weights", "channels", "x", "x_tangents", "d_rows", "d_x",
+    "d_x_tangents",
 )  # fmt: skip
 #: Slots of one path: first weight, its block of the output (or of its gradient) and the tangents'
 #: block, strides in reals.
 PATH_ARGUMENTS = ("weight_offset", "values", "tangents", "row_stride", "component_stride")
+#: Edges between asking for a row and reading it.
+LOOK_AHEAD = 3
 _INTEGERS = {"edge_stride", "block", "scratch_stride", "n_weights", "channels"}
 
 
@@ -83,7 +89,10 @@ def print_tangent_kernel(spec: TangentSpec) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Edge:
-    """What an edge brings, channels u..: x and its tangents, and where its row begins."""
+    """What an edge brings, channels u..: x and its tangents, and where its row begins.
+
+    place is the edge's column in the scratch, number its index among all edges.
+    """
 
     x: list[Value]
     tangents: list[Value]
@@ -91,6 +100,7 @@ class _Edge:
     row: Value
     rate: Value
     place: Value
+    number: Value
 
 
 class _Printer:
@@ -225,17 +235,27 @@ class _Printer:
             row=self._integer("pair", start + e) * (self.arg["n_weights"] * 2) + u,
             rate=self.f.load(self._scratch(0, e)),
             place=e,
+            number=start + e,
         )
 
-    def _weight_places(self, name: str, p: int, edge: _Edge) -> tuple[Value, Value]:
+    def _weight_places(self, name: str, p: int, row: Value) -> tuple[Value, Value]:
         """Addresses of W and dW/dr of path p, or of their gradients."""
-        first = edge.row + self.path_arg[p]["weight_offset"]
+        first = row + self.path_arg[p]["weight_offset"]
         pointer = self.arg[name]
         return self.f.at(pointer, first), self.f.at(pointer, first + self.arg["n_weights"])
 
+    def _prefetch(self, paths: Sequence[int], start: Value, e: Value, u: Value) -> None:
+        """Ask for the row of an edge to come: the rows of neighbours lie anywhere in memory."""
+        pair = self._integer("pair", start + e + LOOK_AHEAD)
+        row = pair * (self.arg["n_weights"] * 2) + u
+        for p in paths:
+            for name in ("rows", "d_rows") if self.spec.adjoint else ("rows",):
+                for place in self._weight_places(name, p, row):
+                    self.f.prefetch(place, write=name == "d_rows")
+
     def _weights(self, p: int, edge: _Edge) -> tuple[Value, Value]:
         """W of path p and its change."""
-        value, slope = self._weight_places("rows", p, edge)
+        value, slope = self._weight_places("rows", p, edge.row)
         return self._load(value), self._load(slope) * edge.rate
 
     def _matrices(self, p: int, e: Value) -> list[tuple[int, int, Number, Number | None]]:
@@ -264,6 +284,7 @@ class _Printer:
             for _ in range(2)
         )
         with f.loop(*edges) as e:
+            self._prefetch(paths, start, e, u)
             edge = self._edge(start, e, u)
             for p in paths:
                 terms = _Terms()
@@ -316,6 +337,7 @@ class _Printer:
             for name in ("values", "tangents")
         )  # fmt: skip
         with self.f.loop(*edges) as e:
+            self._prefetch(range(len(self.spec.paths)), start, e, u)
             edge = self._edge(start, e, u)
             d_x: list[list[Value]] = [[] for _ in range(self.d1)]
             d_tangents: list[list[Value]] = [[] for _ in range(self.d1)]
@@ -353,9 +375,10 @@ class _Printer:
             if edge.tangents:
                 d_tangents[a].append(w * along_h)
                 by_value.append(edge.tangents[a] * along_h)
-        value, slope = self._weight_places("d_rows", p, edge)
-        self._add(sum_of(by_value), value)
-        self._add(sum_of(by_slope) * edge.rate, slope)
+        again = self._integer("again", edge.number)
+        totals = sum_of(by_value), sum_of(by_slope) * edge.rate
+        for total, place in zip(totals, self._weight_places("d_rows", p, edge.row), strict=True):
+            self.f.store(self.f.if_nonzero(again, self._load(place)) + total, place)
 
 
 class _Terms:

@@ -189,6 +189,15 @@ class Function:
             f"select {flag.type} {flag.name}, {p.type} {p.name}, {q.type} {q.name}", "real", lanes
         )
 
+    def if_nonzero(self, flag: Value, yes: Value) -> Value:
+        """yes where an i64 is not zero, else zero."""
+        test = self.emit(f"icmp ne i64 {flag.name}, 0", "i1")
+        mask, zero = self.spread(test, yes.lanes, "i1"), self.constant(0.0, "real", yes.lanes)
+        return self.emit(
+            f"select {mask.type} {mask.name}, {yes.type} {yes.name}, {zero.type} {zero.name}",
+            "real", yes.lanes,
+        )  # fmt: skip
+
     def least(self, a: Value, b: Value) -> Value:
         """The smaller of two i64."""
         return self.emit(f"call i64 @llvm.smin.i64(i64 {a.name}, i64 {b.name})", "i64")
@@ -221,6 +230,12 @@ class Function:
     def store(self, value: Value, pointer: Value) -> None:
         align = self._size(value.kind)
         self._body.append(f"  store {value.type} {value.name}, ptr {pointer.name}, align {align}")
+
+    def prefetch(self, pointer: Value, write: bool = False) -> None:
+        """Ask for a line of memory before it is needed."""
+        self._body.append(
+            f"  call void @llvm.prefetch.p0(ptr {pointer.name}, i32 {int(write)}, i32 3, i32 1)"
+        )
 
     def alloca(self, kind: str, lanes: int) -> Value:
         self._count += 1

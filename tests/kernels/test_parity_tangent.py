@@ -1,20 +1,29 @@
 """The two passes of training against their references, and against double backward."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from fastequi.irreps import Irreps
-from fastequi.kernels.convolution import reference
+from fastequi.kernels.convolution import cpu_launch, cpu_tangent, reference, tangent_reference
 from fastequi.kernels.convolution.edges import Edges, make_edges
-from fastequi.kernels.dispatch import training_convolutions
+from fastequi.kernels.dispatch import prepare_training, training_convolutions
 from fastequi.kernels.instructions import make_instructions
+from fastequi.kernels.llvm import compiler
 from fastequi.kernels.spherical_harmonics import spherical_harmonics
 from fastequi.kernels.testing import Problem, problems, relative_rms
-from fastequi.kernels.testing_tangents import assert_rows_parity, assert_tangent_parity
+from fastequi.kernels.testing_tangents import (
+    assert_rows_parity,
+    assert_tangent_parity,
+    pairs_of,
+    random_displacements,
+    random_rows,
+)
 
 Square = Callable[[Tensor], Tensor]
 
@@ -26,14 +35,66 @@ PROBLEMS = [
 ]
 
 
-@pytest.mark.parametrize("implementation", ["reference", "cpu"])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
-def test_parity(problem: Problem, dtype: torch.dtype, implementation: str):
+def assert_parity(implementation: str, problem: Problem, dtype: torch.dtype) -> None:
     rows_convolution, tangent_convolution = training_convolutions(implementation)
     assert_rows_parity(rows_convolution, problem, dtype)
     assert_tangent_parity(tangent_convolution, problem, dtype)
     assert_tangent_parity(tangent_convolution, problem, dtype, moving=False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+def test_references(problem: Problem, dtype: torch.dtype):
+    assert_parity("reference", problem, dtype)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+def test_cpu(problem: Problem, dtype: torch.dtype, n_threads: int, monkeypatch: pytest.MonkeyPatch):
+    for module in (cpu_launch, cpu_tangent):
+        monkeypatch.setattr(module, "n_threads", lambda: n_threads)
+    assert_parity("cpu", problem, dtype)
+
+
+def test_layers_share_the_geometry_until_it_changes():
+    problem = problems()[0]
+    pair, n_pairs = pairs_of(problem)
+    rows, edges = random_rows(problem, n_pairs), problem.edges()
+    vectors, displacements = problem.vectors(), random_displacements(problem)
+
+    def run(convolution: Callable[..., list[Tensor]], edges: Edges) -> list[Tensor]:
+        geometry = (vectors, displacements, pair, edges)
+        return convolution(problem.features(), rows, *geometry, problem.instructions, False)
+
+    before = run(cpu_tangent.tangent_convolution, edges)
+    made = edges.kept["tangent"]
+    for got, again in zip(before, run(cpu_tangent.tangent_convolution, edges), strict=True):
+        assert torch.equal(got, again)
+    assert edges.kept["tangent"] is made
+    vectors += 0.1
+    got = run(cpu_tangent.tangent_convolution, edges)
+    expected = run(tangent_reference.tangent_convolution, problem.edges())
+    for block, value in zip(got, expected, strict=True):
+        assert relative_rms(block, value) < 1e-12
+
+
+def test_preparing_says_what_it_compiles_and_then_has_all(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FASTEQUI_CACHE", str(tmp_path))
+    for module in (cpu_launch, cpu_tangent):
+        module.compiled.cache_clear()
+    layers = Network().layers
+    with caplog.at_level(logging.INFO):
+        prepare_training("cpu", list(layers), torch.float64)
+    assert caplog.messages[0].startswith("compiling kernel 1 of ")
+    caplog.clear()
+    monkeypatch.setattr(compiler, "compile_ir", lambda source: pytest.fail("compiled again"))
+    with caplog.at_level(logging.INFO):
+        prepare_training("cpu", list(layers), torch.float64)
+        by_two_passes(Network(), "cpu")
+    assert not caplog.messages
 
 
 class Network:
