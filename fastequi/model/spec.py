@@ -20,6 +20,7 @@ E3NN_TANH_SCALE = 1.5937334472592695
 
 WeightRule = Literal["fan_in", "kaiming", "none"]
 SelfConnection = Literal["species", "linear", "none"]
+Attributes = Literal["embedding", "one-hot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class ModelSpec:
     envelope: Literal["polynomial", "xplor"] = "polynomial"
     envelope_parameter: float = 6.0
     pair_cutoffs: bool = False
-    attributes: Literal["embedding", "one-hot"] = "embedding"
+    attributes: Attributes = "embedding"
     silu_scale: float = E3NN_SILU_SCALE
     tanh_scale: float = E3NN_TANH_SCALE
     readout_bias: bool = False
@@ -174,8 +175,11 @@ def new_spec(
     radial_hidden: Sequence[int] = (128,),
     envelope_p: float = 6.0,
     embedding_channels: int | None = None,
+    attributes: Attributes = "embedding",
 ) -> ModelSpec:
     """A NequIP model as NequIP 0.19 would build it; channels are per degree, 0 to l_max.
+
+    attributes = 'one-hot' is the form of the paper: a matrix per species of its own.
 
     Raises ValueError when `channels` has not l_max + 1 entries.
     """
@@ -198,6 +202,7 @@ def new_spec(
         edge_parity="even" if parity == "even" else "natural",
         n_bessel=n_bessel,
         envelope_parameter=float(envelope_p),
+        attributes=attributes,
     )
 
 

@@ -113,6 +113,11 @@ class ModelConfig(Section):
     embedding_channels: Count | None = Field(
         default=None, description="width of the first features; channels[0] if not given"
     )
+    attributes: Annotated[str, one_of("one-hot", "embedding")] = Field(
+        default="one-hot",
+        description="what self-connections know an element by: itself (NequIP's paper), or its "
+        "embedding (NequIP's program; many more weights)",
+    )
     elements: Annotated[tuple[Symbol, ...], FROM_LIST, Field(min_length=1)] | None = Field(
         default=None, description="that the model knows; those in the data if not given"
     )

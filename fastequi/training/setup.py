@@ -113,7 +113,7 @@ def _new_network(config: TrainConfig, data: Data, seed: int) -> NequIP:
     spec = new_spec(
         sorted(numbers), layers=m.layers, l_max=m.l_max, channels=m.channels, parity=m.parity,
         cutoff_A=m.cutoff_A, n_bessel=m.n_bessel, radial_hidden=m.radial_hidden,
-        envelope_p=m.envelope_p, embedding_channels=m.embedding_channels,
+        envelope_p=m.envelope_p, embedding_channels=m.embedding_channels, attributes=m.attributes,
     )  # fmt: skip
     torch.manual_seed(seed)
     network = NequIP(replace(spec, zbl=m.zbl, bessel_trainable=m.bessel_trainable))
