@@ -19,7 +19,8 @@ from fastequi.settings_problems import (
 #: Keys of [model] that a model to start from brings along.
 ARCHITECTURE = (
     "layers", "l_max", "channels", "parity", "cutoff_A", "n_bessel", "bessel_trainable",
-    "radial_hidden", "envelope_p", "embedding_channels", "attributes", "elements", "zbl", "average_neighbors",
+    "radial_hidden", "envelope_p", "embedding_channels", "attributes", "elements", "zbl",
+    "average_neighbors",
 )  # fmt: skip
 
 #: From NequIP's, MACE's and SevenNet's configuration files.
