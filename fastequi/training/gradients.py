@@ -94,8 +94,10 @@ class _Run:
     """One batch on its way through the network, its atoms sorted by species."""
 
     def __init__(self, gradient: TangentGradient, sample: Sample) -> None:
-        self.g, self.sample, self.network = gradient, sample, gradient.network
-        graph = sample.graph
+        self.g, self.network, graph = gradient, gradient.network, sample.graph
+        if self.network.spec.pair_cutoffs:
+            sample = _every_edge_alone(graph)
+        self.sample = sample
         self.vectors = edge_vectors(graph)
         self.original_species = self.network.species(graph.atomic_numbers)
         self.species, self.atoms = torch.sort(self.original_species, stable=True)
@@ -248,6 +250,12 @@ class _Run:
         total.backward()
         assert last.grad is not None
         return _unstacked([last.grad])
+
+
+def _every_edge_alone(graph: Graph) -> Sample:
+    """Where the cutoff asks which species receives, the two edges of a pair are not alike."""
+    every = torch.arange(graph.n_edges, device=graph.edge_src.device)
+    return Sample(graph, every, every)
 
 
 def _stacked(blocks: Sequence[Tensor]) -> list[Tensor]:

@@ -79,12 +79,9 @@ def systems() -> list[Atoms]:
     return [crystal, Atoms("OH2", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]), Atoms("Si")]
 
 
-def sample_of(atoms: list[Atoms], every_edge_alone: bool) -> Sample:
+def sample_of(atoms: list[Atoms]) -> Sample:
     s = state_from_atoms(atoms)
     graph = NeighborList(4.0, 0.0).graph(s.positions, s.atomic_numbers, s.cell, s.pbc, s.system_idx)
-    if every_edge_alone:
-        every = torch.arange(graph.n_edges)
-        return Sample(graph, every, every)
     pair, first = pairs_by_search(graph)
     return Sample(graph, pair, first)
 
@@ -131,7 +128,7 @@ def test_gradient_is_that_of_differentiating_twice(variant: str, implementation:
     network = network_of(spec)
     network.scale.requires_grad_(True)
     network.shift.requires_grad_(True)
-    sample = sample_of(systems(), every_edge_alone=spec.pair_cutoffs)
+    sample = sample_of(systems())
 
     expected = by_double_backward(network, sample, loss_of)
     wanted = gradients(network)
@@ -152,7 +149,7 @@ def test_gradient_is_that_of_differentiating_twice(variant: str, implementation:
 
 def test_float32_is_as_good_as_its_rounding():
     exact = network_of(spec_of())
-    sample = sample_of(systems(), False)
+    sample = sample_of(systems())
     by_double_backward(exact, sample, loss_of)
     wanted = gradients(exact)
     single = set_precision(network_of(spec_of()), torch.float32)
@@ -165,7 +162,7 @@ def test_float32_is_as_good_as_its_rounding():
 
 def test_prediction_follows_the_weights():
     network = network_of(spec_of())
-    sample = sample_of(systems(), False)
+    sample = sample_of(systems())
     gradient = TangentGradient(network, "cpu")
     before = gradient.predict(sample)
     with torch.no_grad():
