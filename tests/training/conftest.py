@@ -1,7 +1,12 @@
-"""A small potential with random weights, and frames that it, or nobody, has labelled."""
+"""A small potential with random weights, and frames that it, or nobody, has labelled.
 
+Makes the helpers beside these tests importable, and NequIP's own training step (benchmarks).
+"""
+
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +19,9 @@ from fastequi.model.file import model_data
 from fastequi.model.loaded import LoadedModel, loaded
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import new_spec
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 
 @pytest.fixture(scope="session")
