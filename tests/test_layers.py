@@ -18,7 +18,7 @@ FLOORS = [
     {"fastequi.importers", "fastequi.data"},
     {"fastequi.calculators", "fastequi.training"},
     {"fastequi.run"},
-    {"fastequi.cli"},
+    {"fastequi.cli", "fastequi.examples"},
 ]
 #: Same floor, yet strangers: the engine runs any potential.
 FORBIDDEN = {("fastequi.md", "fastequi.model"), ("fastequi.model", "fastequi.md")}
