@@ -23,6 +23,8 @@ _TRILINEAR = {
     "triton": "fastequi.kernels.convolution.triton_op",
 }
 _TANGENTS = "fastequi.kernels.convolution.cpu_tangent"
+#: Implementation -> the module that has the linear map behind it as well.
+_MIXED = {"cpu": "fastequi.kernels.convolution.cpu_mixed"}
 #: Implementation -> the kind of device it runs on and the package that it needs.
 _NEEDS = {"cpu": ("cpu", "llvmlite"), "triton": ("cuda", "triton")}
 IMPLEMENTATIONS = ("reference", *FUSED)
@@ -63,6 +65,14 @@ def _best(device: torch.device) -> tuple[str, str]:
 def fused_convolution(implementation: str) -> Callable[..., list[Tensor]]:
     """The function that an implementation provides."""
     return import_module(FUSED[implementation]).fused_convolution
+
+
+def mixed_convolution(implementation: str) -> Callable[..., list[Tensor]]:
+    """The fused convolution and the linear map behind it, in one where an implementation has it."""
+    module = import_module(_MIXED.get(implementation, "fastequi.kernels.convolution.mixing"))
+    if implementation in _MIXED:
+        return module.mixed_convolution
+    return module.mixed_after(fused_convolution(implementation))
 
 
 def prepare(

@@ -182,6 +182,7 @@ def assert_fused_parity(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
     order: int = 1,
+    reference: FusedForm = fused_convolution,
 ) -> None:
     """Values and gradients with respect to features and edge vectors of the inference form."""
     inputs = {"vectors": problem.vectors()}
@@ -198,7 +199,7 @@ def assert_fused_parity(
 
         return derivatives(function, inputs, place, order)
 
-    compare(run, candidate, fused_convolution, problem, dtype, device)
+    compare(run, candidate, reference, problem, dtype, device)
 
 
 @dataclass(frozen=True)

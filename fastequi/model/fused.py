@@ -9,6 +9,7 @@ they are computed per species and nothing is gathered per atom. Everything node-
 import copy
 import hashlib
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ from fastequi.errors import InputError
 from fastequi.graph import Graph, edge_vectors
 from fastequi.kernels import cache
 from fastequi.kernels.convolution.edges import make_edges
-from fastequi.kernels.dispatch import fused_convolution, prepare
+from fastequi.kernels.convolution.mixing import Mixing
+from fastequi.kernels.dispatch import mixed_convolution, prepare
 from fastequi.kernels.radial_table import (
     RadialTable,
     build_tables,
@@ -41,10 +43,11 @@ class FusedNequIP:
 
     def __init__(self, network: NequIP, implementation: str) -> None:
         self.network = network
-        self.convolution = fused_convolution(implementation)
+        self.convolution = mixed_convolution(implementation)
         layers = [layer.shapes.instructions for layer in network.interactions()]
         prepare(implementation, layers, network.dtype, network.spec.pair_cutoffs)
         self.tables = [t.to(network.dtype, network.device) for t in cached_tables(network)]
+        self.mixings = [Mixing(layer.linear_out.matrices()) for layer in network.interactions()]
 
     @property
     def cutoff(self) -> float:
@@ -79,11 +82,16 @@ class FusedNequIP:
         by_species = make_edges(species[src], dst, graph.n_atoms, stretch)
         every = torch.arange(len(network.embedding), device=network.device)
         x, attributes = [network.embedding[species].unsqueeze(1)], network.attributes()
-        for k, (layer, table) in enumerate(zip(network.interactions(), self.tables, strict=True)):
+        for k, layer in enumerate(network.interactions()):
             edges, senders = (by_atom, species) if k else (by_species, every)
             sources = x if k else [network.embedding.unsqueeze(1)]
-            run = LayerRun(layer, table, self.convolution, edges, species, senders, attributes)
-            x = run(sources, x, vectors)
+            convolution = partial(
+                self.convolution, table=self.tables[k], instructions=layer.shapes.instructions,
+                mixing=self.mixings[k],
+            )  # fmt: skip
+            x = LayerRun(layer, convolution, edges, species, senders, attributes)(
+                sources, x, vectors
+            )
         return network.energies(x, graph, lengths)
 
     def _stretch(self, species: Tensor, src: Tensor, dst: Tensor) -> Tensor | None:

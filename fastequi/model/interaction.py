@@ -57,7 +57,13 @@ class Interaction(nn.Module):
         self, summed: list[Tensor], x: list[Tensor], species: Tensor, attributes: Tensor
     ) -> list[Tensor]:
         """New features from the summed messages and what was there."""
-        y = self.mixed(summed, x, species, attributes)
+        return self.finish(self.linear_out(summed), x, species, attributes)
+
+    def finish(
+        self, y: list[Tensor], x: list[Tensor], species: Tensor, attributes: Tensor
+    ) -> list[Tensor]:
+        """The same from the mixed messages, linear_out(summed)."""
+        y = self._connected(y, x, species, attributes)
         if self.norm is not None:
             y = self.norm(y)
         return self.gate(y)
@@ -71,11 +77,15 @@ class Interaction(nn.Module):
         n_values: int | None = None,
     ) -> list[Tensor]:
         """The linear part of `update`; n_values where tangents follow the values."""
-        y = self.linear_out(summed, n_values)
+        return self._connected(self.linear_out(summed, n_values), x, species, attributes)
+
+    def _connected(
+        self, y: list[Tensor], x: list[Tensor], species: Tensor, attributes: Tensor
+    ) -> list[Tensor]:
         if isinstance(self.self_connection, SpeciesLinear):
-            y = _add(y, self.self_connection(x, attributes, species))
-        elif self.self_connection is not None:
-            y = _add(y, self.self_connection(x))
+            return _add(y, self.self_connection(x, attributes, species))
+        if self.self_connection is not None:
+            return _add(y, self.self_connection(x))
         return y
 
 

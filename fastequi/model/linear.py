@@ -37,12 +37,27 @@ class BlockLinear(nn.Module):
         )
 
     def forward(self, x: list[Tensor], n_values: int | None = None) -> list[Tensor]:
+        products = [
+            _Product.apply(block, self.weights[str(ir)])
+            for block, (_, ir) in zip(x, self.irreps_in, strict=True)
+            if ir in self.irreps_out
+        ]
+        return self.completed(products, n_values)
+
+    def matrices(self) -> list[Tensor]:
+        """Of the irreps that input and output share, in the order of the input: [in, out]."""
+        shared = [ir for _, ir in self.irreps_in if ir in self.irreps_out]
+        return [self.weights[str(ir)].detach() / sqrt(self.irreps_in.channels(ir)) for ir in shared]
+
+    def completed(self, products: list[Tensor], n_values: int | None = None) -> list[Tensor]:
+        """The output from the products with the matrices: zeros elsewhere, and the bias."""
+        shared = [ir for _, ir in self.irreps_in if ir in self.irreps_out]
         out = []
         for mul, ir in self.irreps_out:
-            if ir in self.irreps_in:
-                y = _Product.apply(x[self.irreps_in.index(ir)], self.weights[str(ir)])
+            if ir in shared:
+                y = products[shared.index(ir)]
             else:
-                y = x[0].new_zeros((x[0].shape[0], ir.dim, mul))
+                y = products[0].new_zeros((products[0].shape[0], ir.dim, mul))
             out.append(self._biased(y, n_values) if ir == SCALAR else y)
         return out
 

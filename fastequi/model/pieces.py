@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from fastequi.kernels.convolution.edges import Edges
-from fastequi.kernels.radial_table import RadialTable
 from fastequi.model.interaction import Interaction
 
 #: Receivers per piece; smaller systems are one piece.
@@ -26,13 +25,13 @@ ATOMS_PER_PIECE = 12_500
 class LayerRun:
     """A layer applied to one graph.
 
+    convolution of what is sent, edge vectors and edges; with the linear map behind it
     edges       by sender atom; of the first layer by sender species
     species     [atoms]; senders [rows of what is sent] their species
     attributes  what species self-connections mix with
     """
 
     layer: Interaction
-    table: RadialTable
     convolution: Callable[..., list[Tensor]]
     edges: Edges
     species: Tensor
@@ -56,9 +55,8 @@ class LayerRun:
     ) -> list[Tensor]:
         """New features of the receivers begin:end; x and vectors are theirs alone."""
         edges = self.edges.of_receivers(begin, end)
-        instructions = self.layer.shapes.instructions
-        summed = self.convolution(sent, vectors, edges, self.table, instructions)
-        return self.layer.update(summed, x, self.species[begin:end], self.attributes)
+        mixed = self.layer.linear_out.completed(self.convolution(sent, vectors, edges))
+        return self.layer.finish(mixed, x, self.species[begin:end], self.attributes)
 
     def ranges(self) -> list[tuple[int, int, slice]]:
         """(first receiver, end, their edges) of each piece."""

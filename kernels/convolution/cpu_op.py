@@ -21,6 +21,7 @@ from fastequi.kernels.convolution.cpu_launch import (
     n_shares,
     paths_of,
     segments,
+    shared_arrays,
 )
 from fastequi.kernels.convolution.cpu_printer import Source
 from fastequi.kernels.convolution.edges import Edges
@@ -43,8 +44,8 @@ def fused_convolution(
     arrays  of the same edges and vectors, where several layers share them
     """
     if arrays is None:
-        arrays = edge_arrays(edges, vectors.dtype, vectors=vectors, stretch=edges.stretch)
-    weights = _Weights("table", _packed(table, instructions))
+        arrays = shared_arrays(edges, vectors)
+    weights = _Weights("table", packed_table(table, instructions))
     return list(_Fused.apply(arrays, weights, instructions, vectors, *x))
 
 
@@ -103,7 +104,7 @@ def compile_all(missing: list[Callable[[], Any]]) -> None:
         compile_one()
 
 
-def _packed(table: RadialTable, instructions: Instructions) -> dict[str, Tensor]:
+def packed_table(table: RadialTable, instructions: Instructions) -> dict[str, Tensor]:
     """A table in the order in which the kernels read it; made once per layer.
 
     For one vector of channels, value and slope of all paths that leave an irrep lie together. An

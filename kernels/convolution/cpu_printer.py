@@ -24,8 +24,9 @@ from fastequi.kernels.polynomials import Polynomial, harmonic_polynomials
 ARGUMENTS = (
     "row_start", "sender", "edge_stride", "x", "channels", "n_weights", "scratch", "scratch_stride",
     "intervals", "vectors", "stretch", "constants", "table", "harmonics", "weights",
-    "dx", "dvectors", "dharmonics", "dweights", "rows", "pair",
+    "dx", "dvectors", "dharmonics", "dweights", "rows", "pair", "local",
 )  # fmt: skip
+#: `local` is 1 where blocks begin with the first receiver of the call, else 0.
 #: Slots of one path: first weight, its block of the output (or of its gradient), strides in reals.
 PATH_ARGUMENTS = ("weight_offset", "block", "row_stride", "component_stride")
 _SLOT = {name: i for i, name in enumerate(ARGUMENTS)}
@@ -129,7 +130,7 @@ class Printer:
         return self.f.load(self.f.at(self.f.parameters[4], slot, "i64"), kind)
 
     def read_arguments(self) -> None:
-        integers = {"channels", "n_weights", "scratch_stride", "edge_stride"}
+        integers = {"channels", "n_weights", "scratch_stride", "edge_stride", "local"}
         self.arg = {
             name: self.argument(i, "i64" if name in integers else "ptr")
             for i, name in enumerate(ARGUMENTS)
@@ -272,7 +273,8 @@ class Printer:
 
     def block(self, p: int, k: int, receiver: Value, u: Value) -> Value:
         arg = self.path_arg[p]
-        index = receiver * arg["row_stride"] + arg["component_stride"] * k + u
+        row = receiver - self.f.parameters[0] * self.arg["local"]
+        index = row * arg["row_stride"] + arg["component_stride"] * k + u
         return self.f.at(arg["block"], index)
 
 

@@ -7,6 +7,7 @@ named values, added by two numpy operations per run.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -31,20 +32,39 @@ class PlannedCall:
     arguments: tuple[int | Named, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Calls for `size` rows at a time of the rows first:end, which become their first integers."""
+
+    first: int | Named
+    end: int | Named
+    size: int
+    calls: Sequence[PlannedCall]
+
+    @property
+    def kernel(self) -> Kernel:
+        return _in_blocks()
+
+    @property
+    def integers(self) -> tuple[int | Named, ...]:
+        return self.first, self.end, self.size, len(self.calls)
+
+
 class Plan:
     """Shares of calls, run side by side as `threads.run_side_by_side` does."""
 
-    def __init__(self, shares: Sequence[Sequence[PlannedCall]]) -> None:
+    def __init__(self, shares: Sequence[Sequence[PlannedCall | Blocks]]) -> None:
         self._n_shares = len(shares)
-        calls = [call for share in shares for call in share]
         bounds = np.cumsum([0, *map(len, shares)]).tolist()
-        place = 3 + len(shares) + 6 * len(calls)
         numbers: list[int | Named] = [0, len(shares), *bounds]
-        for call in calls:
-            numbers += [call.kernel.address, *call.integers, Named(_HERE, 8 * place)]
-            place += len(call.arguments)
-        for call in calls:
-            numbers += call.arguments
+        waiting = _add_calls(numbers, [call for share in shares for call in share])
+        while waiting:  # arrays of arguments, and of the calls of blocks, behind the calls
+            place, call = waiting.pop(0)
+            numbers[place] = Named(_HERE, 8 * len(numbers))
+            if isinstance(call, Blocks):
+                waiting += _add_calls(numbers, call.calls)
+            else:
+                numbers += call.arguments
         self._link(numbers)
 
     def _link(self, numbers: list[int | Named]) -> None:
@@ -67,3 +87,57 @@ class Plan:
 
 
 _NONE, _HERE = "0", "this array"
+
+
+def _add_calls(
+    numbers: list[int | Named], calls: Sequence[PlannedCall | Blocks]
+) -> list[tuple[int, PlannedCall | Blocks]]:
+    """Six numbers per call; returns where the addresses of their arguments are to stand."""
+    places = []
+    for call in calls:
+        numbers += [call.kernel.address, *call.integers, 0]
+        places.append((len(numbers) - 1, call))
+    return places
+
+
+# calls: [address, two integers not used, two integers, arguments] each
+_IN_BLOCKS = """
+define void @in_blocks(i64 %first, i64 %end, i64 %size, i64 %n, ptr %calls) {
+entry:
+  br label %block
+block:
+  %begin = phi i64 [ %first, %entry ], [ %next, %after ]
+  %more = icmp slt i64 %begin, %end
+  br i1 %more, label %some, label %done
+some:
+  %next = add i64 %begin, %size
+  %stop = call i64 @llvm.smin.i64(i64 %next, i64 %end)
+  br label %head
+head:
+  %k = phi i64 [ 0, %some ], [ %k.next, %body ]
+  %any = icmp slt i64 %k, %n
+  br i1 %any, label %body, label %after
+body:
+  %offset = mul i64 %k, 6
+  %call = getelementptr i64, ptr %calls, i64 %offset
+  %f = load ptr, ptr %call
+  %a2 = getelementptr i64, ptr %call, i64 3
+  %a3 = getelementptr i64, ptr %call, i64 4
+  %a4 = getelementptr i64, ptr %call, i64 5
+  %b2 = load i64, ptr %a2
+  %b3 = load i64, ptr %a3
+  %b4 = load ptr, ptr %a4
+  call void %f(i64 %begin, i64 %stop, i64 %b2, i64 %b3, ptr %b4)
+  %k.next = add i64 %k, 1
+  br label %head
+after:
+  br label %block
+done:
+  ret void
+}
+"""
+
+
+@cache
+def _in_blocks() -> Kernel:
+    return Kernel("in_blocks", _IN_BLOCKS, n_integers=4)
