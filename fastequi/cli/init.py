@@ -1,4 +1,4 @@
-"""`fastequi init`: writes a commented md.toml and its structure to start from."""
+"""`fastequi init`: writes a commented example to start from."""
 
 import difflib
 from importlib.resources import files
@@ -11,7 +11,7 @@ DEFAULT_EXAMPLE = "silicon"
 
 
 def init(example: str = DEFAULT_EXAMPLE, directory: Path | None = None, /) -> int:
-    """Write a commented md.toml and its structure into a folder; nothing is overwritten.
+    """Write a commented example with all its files into a folder; nothing is overwritten.
 
     Parameters
     ----------
@@ -28,8 +28,9 @@ def init(example: str = DEFAULT_EXAMPLE, directory: Path | None = None, /) -> in
     folder = directory or Path(example)
     written = copy_example(source, folder)
     print(f"wrote {', '.join(str(path) for path in written)}")
-    toml = folder / next(path.name for path in written if path.suffix == ".toml")
-    print(f"next: fastequi run {toml}\n\nexamples (fastequi init NAME):\n{_overview()}")
+    command, toml = _start(source)
+    print(f"next: fastequi {command} {folder / toml}")
+    print(f"\nexamples (fastequi init NAME):\n{_overview()}")
     return 0
 
 
@@ -55,11 +56,17 @@ def examples() -> dict[str, Traversable]:
             if (item / "md.toml").is_file()}  # fmt: skip
 
 
+def _start(example: Traversable) -> tuple[str, str]:
+    """The command that an example begins with, and its TOML: training comes before dynamics."""
+    trains = (example / "train.toml").is_file()
+    return ("train", "train.toml") if trains else ("run", "md.toml")
+
+
 def _overview() -> str:
     return "\n".join(f"  {name:<10} {_title(item)}" for name, item in examples().items())
 
 
 def _title(example: Traversable) -> str:
-    """The first comment of its md.toml."""
-    text = (example / "md.toml").read_text(encoding="utf-8")
+    """The first comment of the TOML that it begins with."""
+    text = (example / _start(example)[1]).read_text(encoding="utf-8")
     return text.splitlines()[0].lstrip("# ")
