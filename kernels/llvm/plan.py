@@ -32,7 +32,7 @@ class PlannedCall:
 
 
 class Plan:
-    """Shares of calls, run side by side as `threads.run_side_by_side` does."""
+    """Shares of calls: shares run side by side, the calls of one share one after another."""
 
     def __init__(self, shares: Sequence[Sequence[PlannedCall]]) -> None:
         self._n_shares = len(shares)
