@@ -201,7 +201,7 @@ class _Work:
     def scratch(self, stride: int, dtype: torch.dtype) -> tuple[Tensor, dict[str, int]]:
         """Memory for edge tables and intervals of each share, and the addresses."""
         size, last = _scratch_bytes(self, stride, dtype.itemsize)
-        memory = torch.empty(self.n_shares * size, dtype=torch.uint8)
+        memory = torch.empty(self.n_shares * size // dtype.itemsize, dtype=dtype)
         starts = [memory.data_ptr() + k * size for k in range(self.n_shares)]
         own = {f"scratch{k}": start for k, start in enumerate(starts)}
         return memory, own | {f"intervals{k}": start + last for k, start in enumerate(starts)}

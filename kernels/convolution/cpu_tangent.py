@@ -47,6 +47,9 @@ def tangent_convolution(
     moving: bool = True,
 ) -> list[Tensor]:
     """As `tangent_reference.tangent_convolution`; differentiable once, in x and rows."""
+    assert rows.shape[1:] == (2, instructions.n_weights), "rows are [pairs, 2, n_weights]"
+    assert pair.dtype == torch.int64
+    assert all(block.dtype == rows.dtype for block in x), "rows and features differ in precision"
     geometry = edges.keep(
         "tangent",
         (vectors, displacements, pair),
