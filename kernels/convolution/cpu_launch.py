@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +20,8 @@ from fastequi.kernels.convolution.cpu_printer import ARGUMENTS, KernelSpec, Sour
 from fastequi.kernels.convolution.edges import Edges
 from fastequi.kernels.instructions import Instructions, Path
 from fastequi.kernels.llvm.compiler import Kernel, entry_name, vector_bytes
-from fastequi.kernels.llvm.threads import Call, n_threads, run_side_by_side
+from fastequi.kernels.llvm.plan import Named, Plan, PlannedCall
+from fastequi.kernels.llvm.threads import n_threads
 
 _SLOT = {name: i for i, name in enumerate(ARGUMENTS)}
 REALS = {torch.float32: "float", torch.float64: "double"}
@@ -106,6 +106,13 @@ class EdgeArrays:
     edge_stride: int
     scratch_stride: int
     per_edge: dict[str, Tensor] = field(default_factory=dict)
+    _pieces: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def pieces(self, parts: int) -> list[tuple[int, int]]:
+        """Receivers of each thread."""
+        if parts not in self._pieces:
+            self._pieces[parts] = split_receivers(self.row_start, parts)
+        return self._pieces[parts]
 
 
 def edge_arrays(edges: Edges, dtype: torch.dtype, **per_edge: Tensor | None) -> EdgeArrays:
@@ -158,72 +165,127 @@ class Launch:
     pointers: dict[str, Tensor]
     dx: Sequence[Tensor] = ()
 
-    def spec(self, segment: Segment) -> KernelSpec:
-        return kernel_spec(
-            self.instructions, segment, self.dtype, self.source, self.outputs,
-            "stretch" in self.arrays.per_edge,
-        )  # fmt: skip
-
-    def call(self, segment: Segment, receivers: tuple[int, int], own: dict[str, Tensor]) -> Call:
-        """A segment for a range of receivers; `own` overrides pointers."""
-        spec = self.spec(segment)
-        kernel = compiled(spec)
-        arrays, itemsize = self.arrays, self.dtype.itemsize
-        scratch = torch.empty(scratch_size(spec, arrays.scratch_stride), dtype=self.dtype)
-        intervals = torch.empty(arrays.scratch_stride, dtype=torch.int32)
-        paths = paths_of(self.instructions, segment.irrep)
-        table = np.zeros(len(ARGUMENTS) + 4 * len(paths), dtype=np.int64)
-        values = {name: tensor.data_ptr() for name, tensor in
-                  (arrays.per_edge | self.pointers | own).items()}  # fmt: skip
-        values |= {
-            "row_start": arrays.row_start.data_ptr(),
-            "sender": arrays.sender.data_ptr(),
-            "edge_stride": arrays.edge_stride,
-            "x": self.x[segment.irrep].data_ptr(),
-            "channels": self.x[segment.irrep].shape[2],
-            "n_weights": self.instructions.n_weights,
-            "scratch": scratch.data_ptr(),
-            "scratch_stride": arrays.scratch_stride,
-            "intervals": intervals.data_ptr(),
-        }
-        if self.dx:
-            values["dx"] = self.dx[segment.irrep].data_ptr()
-        for name, value in values.items():
-            table[_SLOT[name]] = value
-        for p, path in enumerate(paths):
-            block = self.blocks[path.output]
-            components, channels = block.shape[1:]
-            start = len(ARGUMENTS) + 4 * p
-            table[start : start + 4] = (
-                path.weight_offset,
-                block.data_ptr() + path.channel_offset * itemsize,
-                components * channels,
-                channels,
-            )
-
-        integers = (*receivers, segment.begin, segment.end)
-        return Call(kernel, integers, table.ctypes.data, (scratch, intervals, table, *own.values()))
-
     def run_over_receivers(self) -> None:
         """Threads share the receivers (forward: each owns the rows that it stores)."""
-        pieces = split_receivers(self.arrays.row_start, n_threads())
-        work = segments(self.instructions, self.dtype)
-        run_side_by_side([[self.call(s, piece, {}) for s in work] for piece in pieces])
+        pieces = self.arrays.pieces(n_threads())
+        cuts = [0, *(last for _, last in pieces)]
+        self._run(len(pieces), {f"cut{k}": cut for k, cut in enumerate(cuts)})
 
     def run_over_channels(self, sums: dict[str, Tensor]) -> None:
         """Threads share the channels (adjoint: each owns columns of dx and of dW).
 
         sums  results that every thread adds to: [threads, ...], one slice per thread
         """
-        everyone = (0, len(self.arrays.row_start) - 1)
-        shares = split_channels(self.instructions, self.dtype, n_threads())
-        run_side_by_side(
-            [
-                [self.call(s, everyone, {name: total[k] for name, total in sums.items()})
-                 for s in share]
-                for k, share in enumerate(shares)
-            ]
-        )  # fmt: skip
+        values = {"n_receivers": len(self.arrays.row_start) - 1}
+        for name, total in sums.items():
+            values |= {f"{name}{k}": part.data_ptr() for k, part in enumerate(total)}
+        self._run(n_threads(), values)
+
+    def _run(self, parts: int, values: dict[str, int]) -> None:
+        arrays = self.arrays
+        stretched = "stretch" in arrays.per_edge
+        work = _work(self.instructions, self.dtype, self.source, self.outputs, stretched, parts)
+        scratch, own = work.scratch(arrays.scratch_stride, self.dtype)
+        named = {
+            "row_start": arrays.row_start,
+            "sender": arrays.sender,
+            **arrays.per_edge,
+            **self.pointers,
+            **{f"x{i}": block for i, block in enumerate(self.x)},
+            **{f"dx{i}": block for i, block in enumerate(self.dx)},
+            **{f"block{i}": block for i, block in enumerate(self.blocks)},
+        }
+        values |= {name: tensor.data_ptr() for name, tensor in named.items()}
+        values |= {"edge_stride": arrays.edge_stride, "scratch_stride": arrays.scratch_stride}
+        work.plan.run(values | own)
+        del scratch  # what the kernels wrote to lived until here
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """The calls of a pass over a layer, and the kernels that they need."""
+
+    plan: Plan
+    n_shares: int
+    specs: tuple[KernelSpec, ...]
+
+    def scratch(self, stride: int, dtype: torch.dtype) -> tuple[Tensor, dict[str, int]]:
+        """Memory for edge tables and intervals of each share, and the addresses."""
+        size, last = _scratch_bytes(self, stride, dtype.itemsize)
+        memory = torch.empty(self.n_shares * size // dtype.itemsize, dtype=dtype)
+        starts = [memory.data_ptr() + k * size for k in range(self.n_shares)]
+        own = {f"scratch{k}": start for k, start in enumerate(starts)}
+        return memory, own | {f"intervals{k}": start + last for k, start in enumerate(starts)}
+
+
+@functools.cache
+def _scratch_bytes(work: _Work, stride: int, itemsize: int) -> tuple[int, int]:
+    """(bytes of a share, where its intervals begin), in whole lines of the cache."""
+    reals = max((scratch_size(spec, stride) for spec in work.specs), default=0)
+    tables, intervals = (-(-size // 64) * 64 for size in (reals * itemsize, 4 * stride))
+    return tables + intervals, tables
+
+
+@functools.cache
+def _work(
+    instructions: Instructions, dtype: torch.dtype, source: Source, outputs: tuple[str, ...],
+    stretched: bool, parts: int,
+) -> _Work:  # fmt: skip
+    """Forward, each share does all channels of its receivers; adjoint, its channels of all."""
+    everything = segments(instructions, dtype)
+    shares = split_channels(instructions, dtype, parts) if outputs else [everything] * parts
+    specs = {
+        segment: kernel_spec(instructions, segment, dtype, source, outputs, stretched)
+        for share in shares
+        for segment in share
+    }
+    plan = Plan(
+        [
+            [_call(instructions, segment, specs[segment], dtype.itemsize, k) for segment in share]
+            for k, share in enumerate(shares)
+        ]
+    )
+    return _Work(plan, len(shares), tuple(specs.values()))
+
+
+def _call(
+    instructions: Instructions, segment: Segment, spec: KernelSpec, itemsize: int, share: int
+) -> PlannedCall:
+    names = _names(spec, segment.irrep, share)
+    arguments: list[int | Named] = [
+        Named(names[name]) if name in names else 0 for name in ARGUMENTS
+    ]
+    arguments[_SLOT["channels"]] = instructions.irreps_in.blocks[segment.irrep][0]
+    arguments[_SLOT["n_weights"]] = instructions.n_weights
+    for path in paths_of(instructions, segment.irrep):
+        channels, ir = instructions.irreps_out.blocks[path.output]
+        block = Named(f"block{path.output}", path.channel_offset * itemsize)
+        arguments += [path.weight_offset, block, ir.dim * channels, channels]
+    receivers = (0, Named("n_receivers"))
+    if not spec.outputs:
+        receivers = (Named(f"cut{share}"), Named(f"cut{share + 1}"))
+    integers = (*receivers, segment.begin, segment.end)
+    return PlannedCall(compiled(spec), integers, tuple(arguments))
+
+
+def _names(spec: KernelSpec, irrep: int, share: int) -> dict[str, str]:
+    """Argument -> what a launch calls it, of those that the kernel uses."""
+    read = {
+        "table": ("vectors", "table", "constants"),
+        "rows": ("vectors", "rows", "pair"),
+        "memory": ("harmonics", "weights"),
+    }[spec.source]
+    same = ["row_start", "sender", "edge_stride", "scratch_stride", *read]
+    same += ["stretch"] * spec.stretched + ["dweights"] * ("weights" in spec.outputs)
+    per_share = ["scratch", "intervals"]
+    if "edges" in spec.outputs:
+        per_share.append("dvectors" if spec.inference else "dharmonics")
+    per_irrep = ["x"] + ["dx"] * ("x" in spec.outputs)
+    return (
+        {name: name for name in same}
+        | {name: f"{name}{share}" for name in per_share}
+        | {name: f"{name}{irrep}" for name in per_irrep}
+    )
 
 
 def n_shares(instructions: Instructions, dtype: torch.dtype) -> int:

@@ -56,14 +56,11 @@ def rows_convolution(
     rows: Tensor,
     pair: Tensor,
     instructions: Instructions,
-    arrays: EdgeArrays | None = None,
 ) -> list[Tensor]:
-    """As `rows_reference.rows_convolution`; differentiable once, in x and vectors.
-
-    arrays  of the same edges and vectors, where several layers share them
-    """
-    if arrays is None:
-        arrays = edge_arrays(edges, vectors.dtype, vectors=vectors)
+    """As `rows_reference.rows_convolution`; differentiable once, in x and vectors."""
+    arrays = edges.keep(
+        "rows", (vectors,), None, lambda: edge_arrays(edges, vectors.dtype, vectors=vectors)
+    )
     weights = _Weights("rows", {"rows": rows.detach().contiguous(), "pair": pair.contiguous()})
     return list(_Fused.apply(arrays, weights, instructions, vectors, *x))
 

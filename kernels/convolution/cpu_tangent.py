@@ -4,7 +4,6 @@ Threads share receivers in the forward pass and channels in the adjoint, as in `
 """
 
 import functools
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +47,15 @@ def tangent_convolution(
     moving: bool = True,
 ) -> list[Tensor]:
     """As `tangent_reference.tangent_convolution`; differentiable once, in x and rows."""
-    geometry = _geometry(edges, vectors, displacements, pair, rows)
+    assert rows.shape[1:] == (2, instructions.n_weights), "rows are [pairs, 2, n_weights]"
+    assert pair.dtype == torch.int64
+    assert all(block.dtype == rows.dtype for block in x), "rows and features differ in precision"
+    geometry = edges.keep(
+        "tangent",
+        (vectors, displacements, pair),
+        (n_threads(), rows.dtype, len(rows)),
+        lambda: _geometry(edges, vectors, displacements, pair, rows),
+    )
     return list(_Tangent.apply(geometry, instructions, moving, rows, *x))
 
 
@@ -115,20 +122,6 @@ class _Geometry:
 
 
 def _geometry(
-    edges: Edges, vectors: Tensor, displacements: Tensor, pair: Tensor, rows: Tensor
-) -> _Geometry:
-    """Made once for all layers that are given the same tensors."""
-    tensors = (vectors, displacements, pair)
-    key = (n_threads(), rows.dtype, len(rows), *(t._version for t in tensors))
-    seen = edges.kept.get("tangent")
-    if seen and seen[1] == key and all(r() is t for r, t in zip(seen[0], tensors, strict=True)):
-        return seen[2]
-    made = _make_geometry(edges, vectors, displacements, pair, rows)
-    edges.kept["tangent"] = tuple(map(weakref.ref, tensors)), key, made
-    return made
-
-
-def _make_geometry(
     edges: Edges, vectors: Tensor, displacements: Tensor, pair: Tensor, rows: Tensor
 ) -> _Geometry:
     lanes, n_edges, n_atoms = edge_lanes(rows.dtype), edges.n_edges, edges.n_receivers

@@ -13,6 +13,7 @@ M = C Y(n) and dM = C dY/dr . t); then, lanes over channels, the edges one by on
 Y_0 is 1, so paths with l2 = 0 have constant M and no dM.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,6 +37,8 @@ ARGUMENTS = (
 PATH_ARGUMENTS = ("weight_offset", "values", "tangents", "row_stride", "component_stride")
 #: Edges between asking for a row and reading it.
 LOOK_AHEAD = 3
+#: Component of an output -> products to add to it.
+_Terms = dict[int, list[Value]]
 _INTEGERS = {"edge_stride", "block", "scratch_stride", "n_weights", "channels"}
 
 
@@ -287,48 +290,46 @@ class _Printer:
             self._prefetch(paths, start, e, u)
             edge = self._edge(start, e, u)
             for p in paths:
-                terms = _Terms()
-                if self.d1 <= 2 * self.spec.paths[p][1] + 1:
-                    self._weight_first(p, edge, terms)
-                else:
-                    self._weight_last(p, edge, terms)
-                for sums, parts in ((out, terms.values), (dout, terms.tangents)):
-                    for k, products in parts.items():
+                small_input = self.d1 <= 2 * self.spec.paths[p][1] + 1
+                message = self._weight_first if small_input else self._weight_last
+                for sums, terms in zip((out, dout), message(p, edge), strict=True):
+                    for k, products in terms.items():
                         for product in products:
                             sums[p, k].add(product)
         for name, sums in (("values", out), ("tangents", dout)):
             for (p, k), total in sums.items():
                 f.store(total.get(), self._place(name, p, k, receiver, u))
 
-    def _weight_first(self, p: int, edge: _Edge, terms: "_Terms") -> None:
-        """Messages from W x: fewer products when the input is the smaller side."""
+    def _weight_first(self, p: int, edge: _Edge) -> tuple[_Terms, _Terms]:
+        """Messages, values and tangents, from W x: fewer products when the input is smaller."""
         w, dw = self._weights(p, edge)
         x = [w * value for value in edge.x]
         dx = [dw * value for value in edge.x]
         if edge.tangents:
             dx = [a + w * tangent for a, tangent in zip(dx, edge.tangents, strict=True)]
+        values, tangents = defaultdict(list), defaultdict(list)
         for a, k, m, dm in self._matrices(p, edge.place):
-            terms.values.setdefault(k, []).append(x[a] * m)
-            terms.tangents.setdefault(k, []).append(dx[a] * m)
+            values[k].append(x[a] * m)
+            tangents[k].append(dx[a] * m)
             if dm is not None:
-                terms.tangents[k].append(x[a] * dm)
+                tangents[k].append(x[a] * dm)
+        return values, tangents
 
-    def _weight_last(self, p: int, edge: _Edge, terms: "_Terms") -> None:
-        """W times the messages: fewer products when the output is the smaller side."""
-        plain = _Terms()
-        w, dw = self._weights(p, edge)
+    def _weight_last(self, p: int, edge: _Edge) -> tuple[_Terms, _Terms]:
+        """W times the messages: fewer products when the output is smaller."""
+        values, tangents = defaultdict(list), defaultdict(list)
         for a, k, m, dm in self._matrices(p, edge.place):
-            plain.values.setdefault(k, []).append(edge.x[a] * m)
+            values[k].append(edge.x[a] * m)
             if edge.tangents:
-                plain.tangents.setdefault(k, []).append(edge.tangents[a] * m)
+                tangents[k].append(edge.tangents[a] * m)
             if dm is not None:
-                plain.tangents.setdefault(k, []).append(edge.x[a] * dm)
-        for k, products in plain.values.items():
-            message = sum_of(products)
-            terms.values[k] = [w * message]
-            terms.tangents[k] = [dw * message]
-            if k in plain.tangents:
-                terms.tangents[k].append(w * sum_of(plain.tangents[k]))
+                tangents[k].append(edge.x[a] * dm)
+        w, dw = self._weights(p, edge)
+        sums = {k: sum_of(products) for k, products in values.items()}
+        weighted = {k: [dw * total] for k, total in sums.items()}
+        for k, products in tangents.items():
+            weighted[k].append(w * sum_of(products))
+        return {k: [w * total] for k, total in sums.items()}, weighted
 
     def _adjoint(self, receiver: Value, start: Value, edges: tuple[Value, Value], u: Value) -> None:
         g, h = (
@@ -359,11 +360,10 @@ class _Printer:
         d_tangents: list[list[Value]],
     ) -> None:
         w, dw = self._weights(p, edge)
-        s: dict[int, list[Value]] = {}
-        t: dict[int, list[Value]] = {}
+        s, t = defaultdict(list), defaultdict(list)
         for a, k, m, dm in self._matrices(p, edge.place):
-            s.setdefault(a, []).append(h[p, k] * m)
-            t.setdefault(a, []).append(g[p, k] * m)
+            s[a].append(h[p, k] * m)
+            t[a].append(g[p, k] * m)
             if dm is not None:
                 t[a].append(h[p, k] * dm)
         by_value, by_slope = [], []
@@ -379,14 +379,6 @@ class _Printer:
         totals = sum_of(by_value), sum_of(by_slope) * edge.rate
         for total, place in zip(totals, self._weight_places("d_rows", p, edge.row), strict=True):
             self.f.store(self.f.if_nonzero(again, self._load(place)) + total, place)
-
-
-class _Terms:
-    """Products to add to each component of an output: k -> terms."""
-
-    def __init__(self) -> None:
-        self.values: dict[int, list[Value]] = {}
-        self.tangents: dict[int, list[Value]] = {}
 
 
 def _dot(a: list[Value], b: list[Value]) -> Value:

@@ -1,11 +1,15 @@
 """Edges of a graph as the kernels read them: senders grouped by receiver (CSR)."""
 
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,20 @@ class Edges:
     def n_receivers(self) -> int:
         return self.row_start.shape[0] - 1
 
+    def keep(self, name: str, tensors: tuple[Tensor, ...], key: Any, make: Callable[[], T]) -> T:
+        """make(), or what it returned before for the same key and the same, unchanged tensors.
+
+        For what all layers and passes share; kept as long as the edges are.
+        """
+        old = self._kept.get(name)
+        key = (key, *((id(tensor), tensor._version) for tensor in tensors))
+        if old is None or old.key != key or any(tensor() is None for tensor in old.tensors):
+            old = _Kept(key, tuple(map(weakref.ref, tensors)), make())
+            self._kept[name] = old
+        return old.made
+
     @cached_property
-    def kept(self) -> dict[Any, Any]:
-        """What kernels made of these edges, for the next layer and the next pass."""
+    def _kept(self) -> dict[str, "_Kept"]:
         return {}
 
     def of_receivers(self, begin: int, end: int) -> "Edges":
@@ -49,6 +64,15 @@ class Edges:
             self.row_start[begin : end + 1] - first,
             None if self.stretch is None else self.stretch[first:last],
         )
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What was made of tensors; a tensor that is gone may have left its id to another."""
+
+    key: tuple[Any, ...]
+    tensors: tuple[weakref.ref, ...]
+    made: Any
 
 
 def make_edges(

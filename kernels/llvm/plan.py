@@ -51,7 +51,7 @@ class Blocks:
 
 
 class Plan:
-    """Shares of calls, run side by side as `threads.run_side_by_side` does."""
+    """Shares of calls: shares run side by side, the calls of one share one after another."""
 
     def __init__(self, shares: Sequence[Sequence[PlannedCall | Blocks]]) -> None:
         self._n_shares = len(shares)

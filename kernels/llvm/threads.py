@@ -7,22 +7,17 @@ share is taken by whoever is free; what it writes is its own, so the result does
 """
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from fastequi.kernels.llvm.compiler import Kernel
 
-#: Numbers that describe one call: address of the kernel, its four integers, its arguments.
-_CALL_SLOTS = 6
-
-# data: [next share, shares, first call of each share and one more, calls ...]
+# data: [next share, shares, first call of each share and one more, calls ...]; a call is a kernel's
+# address, its four integers, and the address of its arguments. Calls of a share run in turn.
 _TEAM = """
 define void @team(ptr %data) {
 entry:
@@ -69,36 +64,13 @@ done:
 """
 
 
-@dataclass(frozen=True)
-class Call:
-    """One call of a kernel; `keep` lives as long as the call may run."""
-
-    kernel: Kernel
-    integers: tuple[int, int, int, int]
-    arguments: int
-    keep: tuple[Any, ...] = ()
-
-
 def n_threads() -> int:
     """As many as torch uses."""
     return torch.get_num_threads()
 
 
-def run_side_by_side(shares: Sequence[Sequence[Call]]) -> None:
-    """Run all calls; those of one share one after another. Returns when all are done."""
-    if not shares:
-        return
-    bounds = np.cumsum([0, *map(len, shares)])
-    calls = [
-        (call.kernel.address, *call.integers, call.arguments) for share in shares for call in share
-    ]
-    head = [0, len(shares), *bounds.tolist()]
-    data = np.array([*head, *(number for call in calls for number in call)], dtype=np.int64)
-    run_team(len(shares), data.ctypes.data)
-
-
 def run_team(n: int, data: int) -> None:
-    """Run n shares that are described at address `data`, as above."""
+    """Run n shares that are described at address `data`, as above; returns when all are done."""
     team = _team()
     if n == 1:
         team(data)
