@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from fastequi.errors import InputError
@@ -55,7 +55,7 @@ def save_model(path: str | Path, data: ModelData) -> None:
     partial = path.with_name(path.name + ".partial")
     tensors = {name: tensor.contiguous() for name, tensor in data.tensors.items()}
     try:
-        save_file(tensors, partial, metadata=metadata)
+        partial.write_bytes(save(tensors, metadata))
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: cannot be written: {error}") from error

@@ -29,7 +29,8 @@ class AveragedNetwork:
         """Take in the present weights."""
         self.n_updates += 1
         decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates))
-        torch._foreach_lerp_(self._average, [t.detach() for t in self._source], 1 - decay)
+        weights = [tensor.detach() for tensor in self._source]
+        torch._foreach_lerp_(self._average, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def named_tensors(network: NequIP) -> list[tuple[str, Tensor]]:

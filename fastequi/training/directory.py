@@ -1,5 +1,6 @@
 """The output directory of a training: which names in it are fastequi's."""
 
+import re
 from pathlib import Path
 
 from fastequi.errors import InputError
@@ -11,7 +12,20 @@ SUMMARY = "summary.json"
 CHECKPOINTS = "checkpoints"
 LEARNING_CURVE = "learning-curve.png"
 
-_FILES = (RESOLVED_CONFIG, METRICS, MODEL, SUMMARY, LEARNING_CURVE)
+_FILES = (RESOLVED_CONFIG, MODEL, METRICS, SUMMARY, LEARNING_CURVE)
+_CHECKPOINT = re.compile(r"step-\d+\.safetensors(\.damaged|\.tmp)?")
+_MEMBER = re.compile(r"member-\d+")
+
+
+def member_folder(directory: Path, member: int, members: int) -> Path:
+    """Where a member's files go: the directory itself unless there are several members."""
+    return directory if members == 1 else directory / f"member-{member + 1}"
+
+
+def own_files(directory: Path) -> list[Path]:
+    """The files in a training's directory that fastequi wrote; the mark of a training first."""
+    folders = [directory, *_member_folders(directory)]
+    return [path for folder in folders for path in _own_files_of(folder)]
 
 
 def check_is_training(directory: Path) -> None:
@@ -24,16 +38,40 @@ def check_is_training(directory: Path) -> None:
             )
 
 
+def check_members(directory: Path, members: int) -> None:
+    """Raise InputError if a folder holds one model where several are wanted, or the reverse."""
+    alone, several = (directory / CHECKPOINTS).is_dir(), bool(_member_folders(directory))
+    if (alone and members > 1) or (several and members == 1):
+        raise InputError(
+            f"{directory}: cannot resume, it holds {'one model' if alone else 'an ensemble'}, but "
+            f"training.members = {members}; choose another output.directory, or start anew with "
+            "--overwrite"
+        )
+
+
 def empty_training_directory(directory: Path) -> None:
     """Remove what an earlier training wrote; all other files stay."""
     check_is_training(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    for folder in [*sorted(directory.glob("member-*")), directory]:
-        # The mark of a training goes last: killed half-way, it can still be overwritten.
-        named = [folder / f"{name}{end}" for name in reversed(_FILES) for end in ("", ".tmp")]
-        for path in [*_checkpoints(folder), *sorted(folder.glob("parity-*.png")), *named]:
-            path.unlink(missing_ok=True)
+    # The mark of a training goes last: killed half-way, the folder can still be overwritten.
+    for path in reversed(own_files(directory)):
+        path.unlink()
+    members = _member_folders(directory)
+    for folder in [directory / CHECKPOINTS, *(m / CHECKPOINTS for m in members), *members]:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
-def _checkpoints(directory: Path) -> list[Path]:
-    return sorted((directory / CHECKPOINTS).glob("step-*.safetensors*"))
+def _member_folders(directory: Path) -> list[Path]:
+    found = directory.iterdir() if directory.is_dir() else []
+    return sorted(path for path in found if _MEMBER.fullmatch(path.name) and path.is_dir())
+
+
+def _own_files_of(folder: Path) -> list[Path]:
+    named = [folder / f"{name}{end}" for name in _FILES for end in ("", ".tmp", ".partial")]
+    checkpoints = folder / CHECKPOINTS
+    inside = checkpoints.iterdir() if checkpoints.is_dir() else []
+    return [
+        *(path for path in named if path.is_file()),
+        *sorted(folder.glob("parity-*.png")),
+        *sorted(path for path in inside if _CHECKPOINT.fullmatch(path.name)),
+    ]

@@ -38,13 +38,18 @@ def counts(frames: Sequence[Frame]) -> dict[str, float]:
 def terms(
     prediction: Prediction, batch: Batch, spec: LossSpec, divisors: dict[str, float]
 ) -> dict[str, Tensor]:
-    """The weighted terms of the loss, scalars; `divisors` are the `counts` of the whole batch."""
+    """The weighted terms of the loss, scalars; `divisors` are the `counts` of the whole batch.
+
+    A term is 0 where nothing is labelled.
+    """
     sums = {
         name: rule(prediction, batch, spec.huber_delta.get(name))
         for name, rule in _SUMS.items()
-        if spec.weights.get(name) and divisors[name]
+        if spec.weights.get(name)
     }
-    return {name: spec.weights[name] * total / divisors[name] for name, total in sums.items()}
+    return {
+        name: spec.weights[name] * total / max(divisors[name], 1.0) for name, total in sums.items()
+    }
 
 
 def _energy_sum(prediction: Prediction, batch: Batch, delta: float | None) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 
 @dataclass
@@ -15,7 +15,7 @@ class Schedule:
     """
 
     learning_rate: float
-    kind: Literal["constant", "cosine", "plateau"] = "plateau"
+    kind: str = "plateau"
     warmup_epochs: float = 0.0
     patience: int = 25
     factor: float = 0.5

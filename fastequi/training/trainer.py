@@ -1,7 +1,7 @@
-"""The training loop: batches, steps, averages, validation; everything that a checkpoint holds.
+"""The training loop: batches, steps, averages, validation.
 
-The order of frames follows from the seed and the epoch alone, so a checkpoint needs no state of a
-random generator, and a resumed run is the same to the last bit on a CPU.
+The order of frames follows from the seed and the epoch alone, so a checkpoint (trainer_state.py)
+needs no state of a random generator, and a resumed run is the same to the last bit on a CPU.
 """
 
 import math
@@ -17,7 +17,7 @@ from fastequi.data import Batch, Dataset, batches, epoch_order
 from fastequi.errors import PhysicsError
 from fastequi.model.nequip import NequIP
 from fastequi.potential import Prediction
-from fastequi.training.averaging import AveragedNetwork, names_of, trained_tensors
+from fastequi.training.averaging import AveragedNetwork, trained_tensors
 from fastequi.training.gradients import Sample, TangentGradient, by_double_backward
 from fastequi.training.loss import LossSpec, counts, terms
 from fastequi.training.metrics import ErrorSums
@@ -27,7 +27,10 @@ from fastequi.training.schedule import Schedule
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train, apart from data and model; the names are those of [training] in train.toml."""
+    """How to train, apart from data and model; the names are those of [training] in train.toml.
+
+    validate_start  whether the weights that it begins with count too, as epoch 0
+    """
 
     loss: LossSpec
     batch_size: int = 5
@@ -41,6 +44,7 @@ class Settings:
     ema_decay: float = 0.99
     select_by: str = "loss"
     train_scales: bool = False
+    validate_start: bool = False
     seed: int = 1
 
 
@@ -48,7 +52,7 @@ class Settings:
 class Best:
     """The averaged weights with the smallest validation error so far."""
 
-    epoch: int = 0
+    epoch: int | None = None
     value: float = math.inf
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
@@ -65,7 +69,7 @@ class Trainer:
         self.tensors = trained_tensors(network, settings.train_scales)
         self.average = AveragedNetwork(network, self.tensors, settings.ema_decay)
         self._gradient = _gradient_of(network, kernels)
-        self._predictor = TangentGradient(self.average.network, kernels)
+        self._predict = _prediction_of(self.average.network, kernels)
         kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
         self.optimizer = kind(
             self.tensors, lr=schedule.learning_rate, amsgrad=settings.amsgrad,
@@ -77,6 +81,7 @@ class Trainer:
         self.train_errors = ErrorSums()
         self.train_loss = 0.0
         self.stop_requested = False
+        self._stop_wanted = False  # by this process; the team has to agree
         self.on_step: list[Callable[[Trainer], None]] = []
         self.on_epoch: list[Callable[[Trainer, dict[str, Any]], None]] = []
 
@@ -93,7 +98,8 @@ class Trainer:
     @property
     def progress(self) -> float:
         """0 to 1: of the epochs or of the wall time, whichever is further."""
-        return max(self.epochs_done / self.settings.epochs, self.wall_s / self.settings.max_wall_s)
+        by_epochs = self.epochs_done / self.settings.epochs
+        return min(1.0, max(by_epochs, self.wall_s / self.settings.max_wall_s))
 
     @property
     def why_done(self) -> str:
@@ -105,19 +111,22 @@ class Trainer:
             return f"the wall time of {self.settings.max_wall_s / 60:g} min is over"
         if self.schedule.is_exhausted:
             return "the learning rate has come down to its minimum"
-        if patience is not None and self.epoch - self.best.epoch >= patience:
+        if patience is not None and self.epoch - (self.best.epoch or 0) >= patience:
             return f"no better validation for {patience} epochs"
         return ""
 
     # -- running -----------------------------------------------------------------------------
 
     def request_stop(self) -> None:
-        """Have `run` return after the present step."""
-        self.stop_requested = True
+        """Have `run` return after the present step; safe in a signal handler."""
+        self._stop_wanted = True
 
     def run(self) -> None:
-        """Train until done, or until `stop_requested` (then between two steps)."""
+        """Train until done, or until a stop is requested (then between two steps)."""
         self._clock = perf_counter()
+        self._tick()
+        if self.settings.validate_start and self.step == 0 and self.best.epoch is None:
+            self._tell(self._validated({}))
         while not self.why_done and not self.stop_requested:
             self._run_epoch()
 
@@ -139,11 +148,10 @@ class Trainer:
         """Wall time, and the wish to stop, agreed on by the team."""
         now = perf_counter()
         self.wall_s, self._clock = self.wall_s + now - self._clock, now
-        if self.team.size > 1:
-            agreed = torch.tensor([self.wall_s, float(self.stop_requested)], dtype=torch.float64)
-            self.team.sum_([agreed])
-            self.wall_s = float(agreed[0]) / self.team.size
-            self.stop_requested = bool(agreed[1] > 0)
+        agreed = torch.tensor([self.wall_s, float(self._stop_wanted)], dtype=torch.float64)
+        self.team.sum_([agreed])
+        self.wall_s = float(agreed[0]) / self.team.size
+        self.stop_requested = bool(agreed[1] > 0)
 
     def train_step(self, frames: Sequence[int]) -> None:
         """One step of the optimiser on these frames of the training set."""
@@ -193,88 +201,72 @@ class Trainer:
     # -- between epochs ----------------------------------------------------------------------
 
     def _finish_epoch(self) -> None:
-        trained = self._team_errors(self.train_errors)
+        trained = self._team_errors(self.train_errors).results()
         seen = min(self.batches_done * self.settings.batch_size, len(self.train))
-        train_loss, rate = self.train_loss / seen, self.optimizer.param_groups[0]["lr"]
+        row = {
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train_loss": self.train_loss / seen,
+            **{f"train_{name}": value for name, value in trained.items()},
+        }
         self.epoch, self.batches_done = self.epoch + 1, 0
         self.train_errors, self.train_loss = ErrorSums(), 0.0
-        found, validation_loss = self.validate()
-        self.schedule.after_epoch(validation_loss)
-        self._keep_best(found, validation_loss)
+        row = self._validated(row)
+        self.schedule.after_epoch(row["validation_loss"])
+        self._tell(row)
+
+    def _validated(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row of metrics with the errors of the averaged weights, which may be the best."""
+        errors, loss = self.validate()
+        found = errors.results()
+        self._keep_best(found, loss)
         self._tick()
-        row = {
-            "epoch": self.epoch, "step": self.step, "learning_rate": rate,
-            "train_loss": train_loss, "validation_loss": validation_loss,
-            **{f"train_{name}": value for name, value in trained.results().items()},
-            **{f"validation_{name}": value for name, value in found.results().items()},
+        return {
+            "epoch": self.epoch, "step": self.step, **row, "validation_loss": loss,
+            **{f"validation_{name}": value for name, value in found.items()},
             "best_epoch": self.best.epoch, "wall_s": self.wall_s,
         }  # fmt: skip
+
+    def _tell(self, row: dict[str, Any]) -> None:
         for observer in self.on_epoch:
             observer(self, row)
 
     def validate(self) -> tuple[ErrorSums, float]:
-        """Errors of the averaged weights on the validation set, and their loss."""
-        everyone = range(len(self.validation))
+        """Errors of the averaged weights on the validation set, and their loss.
+
+        Raises PhysicsError, naming frames, where the loss is not finite.
+        """
         divisors = counts(self.validation.frames)
-        errors, loss = ErrorSums(), torch.zeros((), dtype=torch.float64)
-        mine = self.team.share(everyone)
-        for begin in range(0, len(mine), self.settings.batch_size):
-            part = mine[begin : begin + self.settings.batch_size]
+        errors, losses = ErrorSums(), torch.zeros(len(self.validation), dtype=torch.float64)
+        mine = self.team.share(range(len(self.validation)))
+        for part in batches(mine, self.settings.batch_size):
             batch = self.validation.collate(part).to(self.network.device)
-            prediction = self._predictor.predict(sample_of(batch))
+            prediction = self._predict(sample_of(batch))
             errors.add(prediction, batch)
-            loss += sum(terms(prediction, batch, self.settings.loss, divisors).values()).cpu()
-        self.team.sum_([loss])
-        return self._team_errors(errors), float(loss)
+            loss = sum(terms(prediction, batch, self.settings.loss, divisors).values())
+            losses[part[0]] = float(loss)
+        self.team.sum_([losses])
+        if not math.isfinite(float(losses.sum())):
+            raise PhysicsError(self._non_finite_validation(losses))
+        return self._team_errors(errors), float(losses.sum())
+
+    def _non_finite_validation(self, losses: Tensor) -> str:
+        first = int((~torch.isfinite(losses)).nonzero()[0])
+        return (
+            f"the validation loss is {float(losses[first])} after epoch {self.epoch} (at or after "
+            f"{self.validation.frames[first].source}); start anew with a lower "
+            "training.learning_rate or with training.clip_gradient_norm"
+        )
 
     def _team_errors(self, errors: ErrorSums) -> ErrorSums:
         return ErrorSums.merged(self.team.gather(errors))
 
-    def _keep_best(self, errors: ErrorSums, loss: float) -> None:
-        results = errors.results()
+    def _keep_best(self, results: dict[str, float | None], loss: float) -> None:
         by = {"forces": results["force_mae_meV_per_A"], "energy":
               results["energy_mae_meV_per_atom"], "loss": loss}  # fmt: skip
         value = by[self.settings.select_by]
         if value is not None and value < self.best.value:
             tensors = self.average.network.state_dict()
             self.best = Best(self.epoch, value, {n: t.cpu().clone() for n, t in tensors.items()})
-
-    # -- checkpoints -------------------------------------------------------------------------
-
-    def tensors_to_keep(self) -> dict[str, Tensor]:
-        """All that a continuation needs, by name."""
-        kept = {f"network.{n}": t for n, t in self.network.state_dict().items()}
-        kept |= {f"average.{n}": t for n, t in self.average.network.state_dict().items()}
-        kept |= {f"best.{n}": t for n, t in self.best.tensors.items()}
-        for name, tensor in zip(names_of(self.network, self.tensors), self.tensors, strict=True):
-            for key, value in self.optimizer.state.get(tensor, {}).items():
-                kept[f"optimizer.{key}.{name}"] = value
-        return {name: t.detach().cpu().clone().contiguous() for name, t in kept.items()}
-
-    def numbers_to_keep(self) -> dict[str, Any]:
-        return {
-            "step": self.step, "epoch": self.epoch, "batches_done": self.batches_done,
-            "train_loss": self.train_loss, "train_errors": self.train_errors.state(),
-            "average_updates": self.average.n_updates, "schedule": self.schedule.state(),
-            "best_epoch": self.best.epoch, "best_value": self.best.value,
-        }  # fmt: skip
-
-    def restore(self, tensors: dict[str, Tensor], numbers: dict[str, Any], wall_s: float) -> None:
-        """Go back to where `tensors_to_keep` and `numbers_to_keep` were taken."""
-        part = _by_first_word(tensors)
-        self.network.load_state_dict(part["network"])
-        self.average.network.load_state_dict(part["average"])
-        for name, tensor in zip(names_of(self.network, self.tensors), self.tensors, strict=True):
-            state = {key: kept[name].clone() for key, kept in
-                     _by_first_word(part.get("optimizer", {})).items()}  # fmt: skip
-            self.optimizer.state[tensor] = state
-        self.best = Best(numbers["best_epoch"], numbers["best_value"], part.get("best", {}))
-        self.step, self.epoch = numbers["step"], numbers["epoch"]
-        self.batches_done, self.train_loss = numbers["batches_done"], numbers["train_loss"]
-        self.train_errors = ErrorSums.from_state(numbers["train_errors"])
-        self.average.n_updates = numbers["average_updates"]
-        self.schedule.restore(numbers["schedule"])
-        self.wall_s = wall_s
 
 
 def sample_of(batch: Batch) -> Sample:
@@ -288,10 +280,7 @@ def _gradient_of(network: NequIP, kernels: str) -> Callable[[Sample, Any], Predi
     return TangentGradient(network, kernels)
 
 
-def _by_first_word(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """'a.b.c' -> {'a': {'b.c': ...}}."""
-    found: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        first, rest = name.split(".", 1)
-        found.setdefault(first, {})[rest] = tensor
-    return found
+def _prediction_of(network: NequIP, kernels: str) -> Callable[[Sample], Prediction]:
+    if network.spec.normalize_harmonics:
+        return TangentGradient(network, kernels).predict
+    return lambda sample: network.compute(sample.graph)

@@ -1,0 +1,130 @@
+"""One training from its first weights to its summary: a model, or one member of an ensemble."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastequi.errors import InputError, Stopped
+from fastequi.kernels.dispatch import FUSED
+from fastequi.kernels.dispatch import prepare as compile_kernels
+from fastequi.md.trajectory.appending import write_durably
+from fastequi.md.trajectory.checkpoint import Checkpoint, check_fingerprint, latest_checkpoint
+from fastequi.model.file import ModelData
+from fastequi.model.loaded import loaded
+from fastequi.process import peak_memory_MB, reproducible, stopping_on_signals
+from fastequi.training import directory as names
+from fastequi.training.evaluate import Evaluation, evaluate
+from fastequi.training.parallel import Team
+from fastequi.training.plots import plot_parity, why_no_plots
+from fastequi.training.records import Records
+from fastequi.training.setup import Prepared, schedule_of, settings_of
+from fastequi.training.trainer import Trainer
+from fastequi.training.trainer_state import restore_
+
+#: Called with (what is counted, how many are done, how many there are).
+Count = Callable[[str, int, int], None]
+
+
+class Member:
+    """A prepared training, its trainer, and where its files go."""
+
+    def __init__(
+        self, prepared: Prepared, number: int, team: Team, folder: Path, resume: bool
+    ) -> None:
+        """Make the trainer, and take it back to the newest checkpoint if asked; writes nothing."""
+        self.prepared, self.number, self.team, self.folder = prepared, number, team, folder
+        config, data = prepared.config, prepared.data
+        self.trainer = Trainer(
+            prepared.network, prepared.kernels[0], data.train, data.validation,
+            schedule_of(config), settings_of(config, number), team,
+        )  # fmt: skip
+        self.found = self._newest_checkpoint() if resume else None
+
+    def _newest_checkpoint(self) -> Checkpoint | None:
+        found = latest_checkpoint(self.folder / names.CHECKPOINTS)
+        if found:
+            check_fingerprint(found.fingerprint, self.prepared.fingerprint)
+            restore_(self.trainer, found.tensors, found.numbers, found.elapsed_s["wall"])
+        if len(set(self.team.gather(found.step if found else -1))) > 1:
+            raise InputError(
+                f"{self.folder}: not every process sees the same checkpoints; output.directory "
+                "must be on a disk that all machines share"
+            )
+        return found
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is nothing left to do, in a folder that has all its files."""
+        files = [self.folder / name for name in (names.MODEL, names.SUMMARY)]
+        return bool(self.found and self.trainer.why_done) and all(map(Path.is_file, files))
+
+    def old_summary(self) -> dict[str, Any]:
+        """The summary of a finished training, as it was written."""
+        return json.loads((self.folder / names.SUMMARY).read_text(encoding="utf-8"))
+
+    def run(self, count: Count) -> dict[str, Any]:
+        """Train to the end, write every file; returns the summary (empty if another one leads).
+
+        Raises Stopped (after a checkpoint) where a stop was requested.
+        """
+        trainer, records = self.trainer, self._open_records()
+        try:
+            with stopping_on_signals(trainer.request_stop):
+                with reproducible(trainer.network.device):
+                    trainer.run()
+                if records:
+                    records.checkpoint()
+                if not trainer.why_done:
+                    raise Stopped(
+                        f"stopped in epoch {trainer.epoch + 1} after writing a checkpoint"
+                    )
+                return self._finish(records, count) if records else {}
+        finally:
+            if records:
+                records.close()
+
+    def _open_records(self) -> Records | None:
+        """The leader's files. What the end needs is compiled now, not when all is told."""
+        if not self.team.leads:
+            return None
+        p = self.prepared
+        if p.kernels[0] in FUSED:
+            layers = [layer.shapes.instructions for layer in p.network.interactions()]
+            compile_kernels(p.kernels[0], layers, p.network.dtype, p.network.spec.pair_cutoffs)
+        every = p.config.output.checkpoint_every
+        return Records(self.folder, self.trainer, p.fingerprint, p.provenance, every, self.found)
+
+    def _finish(self, records: Records, count: Count) -> dict[str, Any]:
+        """Errors of the best model on every set, by the engine that dynamics uses; pictures."""
+        model, config = records.best_model(), self.prepared.config
+        device, dtype = self.trainer.network.device, config.model.dtype
+        potential = loaded(model, names.MODEL, device, dtype, self.prepared.kernels)
+        found: dict[str, Evaluation] = {}
+        for name, dataset in self.prepared.data.sets().items():
+            found[name] = evaluate(
+                potential,
+                dataset,
+                lambda done, total, name=name: count(f"{name} errors", done, total),
+            )
+        if not why_no_plots():
+            records.draw_learning_curve()
+            plot_parity(found.get("test", found["validation"]), self.folder)
+        summary = self._summary(model, found)
+        write_durably(self.folder / names.SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+        return summary
+
+    def _summary(self, model: ModelData, found: dict[str, Evaluation]) -> dict[str, Any]:
+        trainer, config = self.trainer, self.prepared.config
+        return {
+            "why_done": trainer.why_done,
+            "epochs": trainer.epoch, "best_epoch": trainer.best.epoch, "steps": trainer.step,
+            "wall_s": trainer.wall_s,
+            "frames": {name: len(evaluation.frames) for name, evaluation in found.items()},
+            "parameters": sum(t.numel() for t in trainer.tensors),
+            "model_sha256": model.sha256, "kernels": self.prepared.kernels[0],
+            "dtype": config.model.dtype, "device": str(trainer.network.device),
+            "peak_memory_MB": peak_memory_MB(trainer.network.device),
+            "processes": self.team.size,
+            **{name: evaluation.results for name, evaluation in found.items()},
+        }  # fmt: skip
