@@ -117,7 +117,7 @@ def _speed(
     what = (_title(model), _provider(potential), ensemble)
     results.add(row(*what, "time", "ms/step", n_atoms, timing.per(1e-3)))
     results.add(row(*what, "time", "us/atom/step", n_atoms, timing.per(n_atoms * 1e-6)))
-    rates = Timing(tuple(1 / s for s in timing.samples))
+    rates = timing.reciprocal()
     results.add(row(*what, "speed", "steps/s", n_atoms, rates))
     results.add(row(*what, "speed", "atom-steps/s", n_atoms, rates.per(1 / n_atoms)))
     if model != ZERO_COST:

@@ -40,14 +40,18 @@ class NequIPTraining:
     """A NequIP model in training by its own module, which keeps averaged (EMA) weights too."""
 
     def __init__(
-        self, model: Mapping[str, Any], weights: Mapping[str, float], ema_decay: float = 0.99
+        self,
+        model: Mapping[str, Any],
+        weights: Mapping[str, float],
+        ema_decay: float = 0.99,
+        device: str = "cpu",
     ) -> None:
         """model: arguments of one of NequIP's builders; weights: of the loss."""
         from nequip.train import EMALightningModule
         from nequip.utils.global_state import set_global_state
 
         set_global_state()
-        self.config = dict(model)
+        self.config, self.device = dict(model), torch.device(device)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.module: Any = EMALightningModule(
@@ -57,7 +61,7 @@ class NequIPTraining:
                 loss=loss_config(weights),
                 optimizer=ADAM,
             )
-        self.module.train()
+        self.module.to(self.device).train()
         self.optimizer: torch.optim.Optimizer = self.module.configure_optimizers()
 
     def batch(self, structures: Sequence[Atoms]) -> dict[str, Tensor]:
@@ -79,7 +83,7 @@ class NequIPTraining:
             for transform in transforms:
                 data = transform(data)
             frames.append(data)
-        return AtomicDataDict.batched_from_list(frames)
+        return AtomicDataDict.to_(AtomicDataDict.batched_from_list(frames), self.device)
 
     def step(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Forward, loss, backward, Adam, average: one step of `nequip-train`; the loss."""

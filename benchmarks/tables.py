@@ -23,6 +23,10 @@ SECTIONS = (
     ("peers", "Whole models beside their own packages", (
         ("time", "ms/atom"), ("fastequi is faster", "x"), ("memory above import", "MB"),
         ("fastequi needs less memory", "x"), ("forces differ by", "eV/Å"))),
+    ("training", "Steps of training beside NequIP's", (
+        ("time", "ms/step"), ("speed", "frames/s"), ("fastequi is faster", "x"),
+        ("memory above import", "MB"), ("fastequi needs less memory", "x"),
+        ("gradient differs by", "relative"))),
     ("ops", "The convolution of one layer", (
         ("time", "ns/edge"), ("rate", "GFLOP/s"), ("rate", "GB/s"),
         ("share of the floor", "%"), ("faster than the reference", "x"))),

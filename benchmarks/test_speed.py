@@ -5,7 +5,9 @@ the next one on the same machine to it.
 """
 
 import functools
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from benchmarks.layers import LayerProblem, layer_problem
 from benchmarks.ops import call_of
 from benchmarks.providers import PROVIDERS
 from benchmarks.work import FORCES, FORWARD
+from fastequi.data import Dataset, Frame, frame_from_atoms
 from fastequi.errors import InputError
 from fastequi.importers import load_model
 from fastequi.kernels.dispatch import choose_kernels
@@ -22,7 +25,13 @@ from fastequi.md.simulation import Simulation
 from fastequi.md.state import state_from_atoms
 from fastequi.md.testing import NoForces
 from fastequi.md.velocities import maxwell_boltzmann_
+from fastequi.model.file import set_precision
+from fastequi.model.nequip import NequIP
+from fastequi.model.spec import new_spec
 from fastequi.potential import Potential
+from fastequi.training.loss import LossSpec
+from fastequi.training.schedule import Schedule
+from fastequi.training.trainer import Settings, Trainer
 
 pytest.importorskip("pytest_benchmark", reason="pip install pytest-benchmark")
 
@@ -68,3 +77,24 @@ def test_step_without_a_model(benchmark):
     benchmark.pedantic(lambda: simulation.run(1), rounds=50, warmup_rounds=5)
     assert simulation.state.step > 0
     assert bool(torch.isfinite(simulation.state.positions).all())
+
+
+def test_step_of_training(benchmark):
+    """One step on five rattled silicon crystals of eight atoms, architecture of train.toml."""
+    frames = [labelled_silicon(seed) for seed in range(5)]
+    dataset = Dataset(frames, 5.0)
+    torch.manual_seed(0)
+    network = set_precision(NequIP(new_spec([14])), torch.float32).to(DEVICE)
+    settings = Settings(LossSpec({"energy_per_atom": 1.0, "forces": 1.0}))
+    kernels = choose_kernels("auto", DEVICE)[0]
+    trainer = Trainer(network, kernels, dataset, dataset, Schedule(0.001), settings)
+    benchmark.extra_info["kernels"] = kernels
+    benchmark.pedantic(lambda: trainer.train_step(range(5)), rounds=8, warmup_rounds=2)
+    assert trainer.step > 0
+
+
+def labelled_silicon(seed: int) -> Frame:
+    """Eight atoms with random labels."""
+    atoms = silicon(8, seed=seed)
+    forces = np.random.default_rng(seed).normal(size=(8, 3))
+    return replace(frame_from_atoms(atoms), energy=-40.0, forces=forces)

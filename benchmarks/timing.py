@@ -37,6 +37,10 @@ class Timing:
         """The same per part: per edge, per atom, per step."""
         return Timing(tuple(s / n for s in self.samples))
 
+    def reciprocal(self) -> "Timing":
+        """Per second."""
+        return Timing(tuple(1 / s for s in self.samples))
+
 
 def ratio(slow: Timing, fast: Timing) -> Timing:
     """How many times `fast` is faster, sample by sample of one interleaved run."""
