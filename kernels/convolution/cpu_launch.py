@@ -6,7 +6,6 @@ race, no atomic, and the result does not depend on timing.
 """
 
 import functools
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -139,12 +138,12 @@ def edge_arrays(edges: Edges, dtype: torch.dtype, **per_edge: Tensor | None) -> 
 
 def shared_arrays(edges: Edges, vectors: Tensor) -> EdgeArrays:
     """Vectors and stretch; made once for all layers that are given the same vectors."""
-    seen = edges.kept.get(("arrays", vectors.dtype))
-    if seen and seen[0]() is vectors and seen[1] == vectors._version:
-        return seen[2]
-    made = edge_arrays(edges, vectors.dtype, vectors=vectors, stretch=edges.stretch)
-    edges.kept["arrays", vectors.dtype] = weakref.ref(vectors), vectors._version, made
-    return made
+    return edges.keep(
+        "vectors",
+        (vectors,),
+        None,
+        lambda: edge_arrays(edges, vectors.dtype, vectors=vectors, stretch=edges.stretch),
+    )
 
 
 @dataclass

@@ -27,7 +27,6 @@ from fastequi.kernels.convolution.cpu_launch import (
     segments,
     shared_arrays,
     split_channels,
-    split_receivers,
 )
 from fastequi.kernels.convolution.cpu_op import packed_table
 from fastequi.kernels.convolution.cpu_printer import ARGUMENTS, KernelSpec
@@ -79,7 +78,7 @@ class _Mixed(torch.autograd.Function):
             torch.empty((len(row_start) - 1, ir.dim, matrix.shape[1]), dtype=layer.dtype)
             for (_, ir), matrix in zip(layer.instructions.irreps_out, matrices, strict=True)
         )
-        pieces = split_receivers(row_start, n_threads())
+        pieces = step.arrays.pieces(n_threads())
         cuts = {f"cut{k}": cut for k, cut in enumerate([0, *(last for _, last in pieces)])}
         work = _forward_work(layer, _widths(step.mixing), len(pieces))
         work.run(step, cuts | _addresses(x=x, out=out, matrix=matrices))

@@ -29,7 +29,6 @@ ARGUMENTS = (
 #: `local` is 1 where blocks begin with the first receiver of the call, else 0.
 #: Slots of one path: first weight, its block of the output (or of its gradient), strides in reals.
 PATH_ARGUMENTS = ("weight_offset", "block", "row_stride", "component_stride")
-_SLOT = {name: i for i, name in enumerate(ARGUMENTS)}
 
 
 Source = Literal["table", "rows", "memory"]
