@@ -44,10 +44,10 @@ class Interaction(nn.Module):
         self.norm = RMSNorm(shapes.irreps_conv) if layer.layer_norm else None
         self.gate = Gate(shapes, spec.silu_scale, spec.tanh_scale)
 
-    def send(self, x: list[Tensor], species: Tensor, n_values: int | None = None) -> list[Tensor]:
-        """What each atom sends to all its neighbours; n_values where tangents follow the values."""
+    def send(self, x: list[Tensor], species: Tensor) -> list[Tensor]:
+        """What each atom sends to all its neighbours."""
         scale = self.message_scale[species].view(-1, 1, 1)
-        return [y * scale for y in self.linear_in(x, n_values)]
+        return [y * scale for y in self.linear_in(x)]
 
     def weights(self, basis: Tensor) -> Tensor:
         """W [edges, weights] of the convolution from the radial basis [edges, n_bessel]."""
@@ -67,17 +67,6 @@ class Interaction(nn.Module):
         if self.norm is not None:
             y = self.norm(y)
         return self.gate(y)
-
-    def mixed(
-        self,
-        summed: list[Tensor],
-        x: list[Tensor],
-        species: Tensor,
-        attributes: Tensor,
-        n_values: int | None = None,
-    ) -> list[Tensor]:
-        """The linear part of `update`; n_values where tangents follow the values."""
-        return self._connected(self.linear_out(summed, n_values), x, species, attributes)
 
     def _connected(
         self, y: list[Tensor], x: list[Tensor], species: Tensor, attributes: Tensor

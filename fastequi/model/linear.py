@@ -17,8 +17,7 @@ from fastequi.irreps import SCALAR, Irreps
 class BlockLinear(nn.Module):
     """irreps_in -> irreps_out, weights named by irrep ('1o') of shape [in, out].
 
-    Output irreps that the input lacks are zero. `scalar_bias` adds constants to 0e: to the first
-    n_values rows, where tangents follow the values.
+    Output irreps that the input lacks are zero. `scalar_bias` adds constants to 0e.
     """
 
     def __init__(self, irreps_in: Irreps, irreps_out: Irreps, scalar_bias: bool = False) -> None:
@@ -36,20 +35,20 @@ class BlockLinear(nn.Module):
             nn.Parameter(torch.zeros(n_scalars, dtype=torch.float64)) if scalar_bias else None
         )
 
-    def forward(self, x: list[Tensor], n_values: int | None = None) -> list[Tensor]:
+    def forward(self, x: list[Tensor]) -> list[Tensor]:
         products = [
             _Product.apply(block, self.weights[str(ir)])
             for block, (_, ir) in zip(x, self.irreps_in, strict=True)
             if ir in self.irreps_out
         ]
-        return self.completed(products, n_values)
+        return self.completed(products)
 
     def matrices(self) -> list[Tensor]:
         """Of the irreps that input and output share, in the order of the input: [in, out]."""
         shared = [ir for _, ir in self.irreps_in if ir in self.irreps_out]
         return [self.weights[str(ir)].detach() / sqrt(self.irreps_in.channels(ir)) for ir in shared]
 
-    def completed(self, products: list[Tensor], n_values: int | None = None) -> list[Tensor]:
+    def completed(self, products: list[Tensor]) -> list[Tensor]:
         """The output from the products with the matrices: zeros elsewhere, and the bias."""
         shared = [ir for _, ir in self.irreps_in if ir in self.irreps_out]
         out = []
@@ -58,15 +57,8 @@ class BlockLinear(nn.Module):
                 y = products[shared.index(ir)]
             else:
                 y = products[0].new_zeros((products[0].shape[0], ir.dim, mul))
-            out.append(self._biased(y, n_values) if ir == SCALAR else y)
+            out.append(y + self.bias if self.bias is not None and ir == SCALAR else y)
         return out
-
-    def _biased(self, y: Tensor, n_values: int | None) -> Tensor:
-        if self.bias is None:
-            return y
-        if n_values is None:
-            return y + self.bias
-        return torch.cat([y[:n_values] + self.bias, y[n_values:]])
 
 
 class SpeciesLinear(nn.Module):

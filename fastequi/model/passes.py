@@ -60,7 +60,7 @@ class LinearPasses:
             self.gradients = [torch.zeros_like(m) for m in self.matrices]
             return
         with torch.no_grad():
-            self.matrices = torch._foreach_mul(self.parameters, self.scales)
+            self.matrices = [p * c for p, c in zip(self.parameters, self.scales, strict=True)]
 
     def _parts(self, k: int, *blocks: Tensor) -> list[tuple[Tensor, ...]]:
         """(matrix, rows of each block) for every species; blocks [..., atoms, 2l+1, channels]."""

@@ -2,7 +2,7 @@
 
 Features carry their tangents behind their values, [2 atoms, 2l+1, channels], so that linear maps
 act on both alike. The radial network carries d/dr beside its values, [pairs, 2, ...]. What is not
-linear has its rule here; `training.py` puts them together.
+linear has its rule here, in terms of autograd; `passes.py` does the layers by hand.
 """
 
 from typing import Any
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from fastequi.irreps import PSEUDOSCALAR, SCALAR
 from fastequi.model.gate import Gate, RMSNorm
-from fastequi.model.interaction import Interaction
 from fastequi.model.mlp import ACTIVATIONS, ScalarMLP
 from fastequi.model.nequip import NequIP
 from fastequi.model.radial import RadialBasis
@@ -29,17 +28,13 @@ def split(x: Tensor) -> tuple[Tensor, Tensor]:
     return x[:n], x[n:]
 
 
-def with_zero_tangent(values: list[Tensor]) -> list[Tensor]:
-    """Features that do not move."""
-    return [stack(x, torch.zeros_like(x)) for x in values]
-
-
 def activation(name: str, values: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
     """(f(v), f'(v) t) of an activation of mlp.ACTIVATIONS."""
     if name == "silu":
         value, change, *_ = _Silu.apply(values, tangents)
         return value, change
-    return torch.func.jvp(ACTIVATIONS[name], (values,), (tangents,))
+    value, change, *_ = torch.func.jvp(ACTIVATIONS[name], (values,), (tangents,))
+    return value, change
 
 
 def basis_rows(basis: RadialBasis, lengths: Tensor, dst: Tensor, src: Tensor) -> Tensor:
@@ -88,16 +83,6 @@ def norm(module: RMSNorm, x: list[Tensor]) -> list[Tensor]:
     values, tangents = zip(*(split(block) for block in x), strict=True)
     moved = torch.func.jvp(lambda *v: tuple(module(list(v))), values, tangents)
     return [stack(v, t) for v, t in zip(*moved, strict=True)]
-
-
-def update(
-    layer: Interaction, summed: list[Tensor], x: list[Tensor], species: Tensor, attributes: Tensor
-) -> list[Tensor]:
-    """`Interaction.update` of features with tangents; species [2 atoms]."""
-    y = layer.mixed(summed, x, species, attributes, len(species) // 2)
-    if layer.norm is not None:
-        y = norm(layer.norm, y)
-    return gate(layer.gate, y)
 
 
 def weighted_energies(network: NequIP, x: Tensor, species: Tensor, weights: Tensor) -> Tensor:
