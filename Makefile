@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test clean
 
-demo: $(VENV)/installed  ## real MD of a silicon crystal with sevennet-0
+demo: $(VENV)/installed  ## real MD of a silicon crystal with the bundled potential
 	test -e demo-run/md.toml || $(BIN)/fastequi init silicon demo-run
 	$(BIN)/fastequi run demo-run/md.toml --overwrite
 
@@ -15,11 +15,11 @@ test: $(VENV)/installed-dev  ## everything that CI runs
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e .
-	$(BIN)/python -m pip install -q -c constraints.txt --no-deps sevenn  # its weight files only
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps sevenn  # its weight files only
 	touch $@
 
 clean:

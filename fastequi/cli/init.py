@@ -63,7 +63,8 @@ def _start(example: Traversable) -> tuple[str, str]:
 
 
 def _overview() -> str:
-    return "\n".join(f"  {name:<10} {_title(item)}" for name, item in examples().items())
+    width = max(map(len, examples()))
+    return "\n".join(f"  {name:<{width}}  {_title(item)}" for name, item in examples().items())
 
 
 def _title(example: Traversable) -> str:

@@ -27,11 +27,12 @@ def test_info_of_the_machine(capsys):
         assert part in out
 
 
-def test_info_of_a_model(capsys, sevennet):
-    assert run_command(["info", sevennet]) == 0
+def test_info_of_a_model(capsys):
+    assert run_command(["info", "silicon"]) == 0
     out = capsys.readouterr().out
     assert "cutoff" in out
     assert "5 Å" in out
+    assert "Si_training.extxyz" in out  # what it was trained on
 
 
 def test_info_of_no_model(capsys):

@@ -12,8 +12,6 @@ import pytest
 import torch
 
 from fastequi.cli.main import run_command
-from fastequi.errors import InputError
-from fastequi.importers.sevennet import find_pretrained
 
 COMBINATIONS = list(
     itertools.product(("nve", "nvt-langevin"), ("float32", "float64"), ("extxyz", "h5md"))
@@ -78,20 +76,20 @@ def test_kill_minus_9(toml, command, spawn, tmp_path, ensemble, dtype, form):
 
 def test_with_a_real_model_and_two_threads(tmp_path, capsys):
     """What a toy cannot show: sums that threads may add up in any order."""
-    try:
-        find_pretrained("sevennet-0")
-    except InputError as error:
-        pytest.skip(f"RESTARTS WERE NOT CHECKED WITH A REAL MODEL: {error}")
     torch.set_num_threads(2)
     for name, steps in (("whole", (4,)), ("parts", (2, 4))):
         path = tmp_path / name / "md.toml"
-        assert run_command(["init", "nacl", str(path.parent)]) == 0
-        text = path.read_text().replace("[2, 2, 2]", "[1, 1, 2]")
-        text = text.replace("_every = 50 ", "_every = 1 ").replace("_every = 50\n", "_every = 1\n")
+        assert run_command(["init", "silicon", str(path.parent)]) == 0
+        text = path.read_text().replace("[3, 3, 3]", "[1, 1, 2]")
+        text = text.replace("_every = 50\n", "_every = 1\n").replace(
+            "_every = 100\n", "_every = 1\n"
+        )
         for total in steps:
-            path.write_text(text.replace("steps = 5000", f"steps = {total}"))
+            path.write_text(text.replace("steps = 2000", f"steps = {total}"))
             assert run_command(["run", str(path), "--resume", "--device", "cpu"]) == 0
-    assert records(tmp_path / "parts" / "nacl-run") == records(tmp_path / "whole" / "nacl-run")
+    assert records(tmp_path / "parts" / "silicon-run") == records(
+        tmp_path / "whole" / "silicon-run"
+    )
 
 
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
