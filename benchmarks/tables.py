@@ -27,6 +27,8 @@ SECTIONS = (
         ("time", "ms/step"), ("speed", "frames/s"), ("fastequi is faster", "x"),
         ("memory above import", "MB"), ("fastequi needs less memory", "x"),
         ("gradient differs by", "relative"))),
+    ("side_by_side", "The same time to learn beside NequIP", (
+        ("passes", "epochs"), ("force MAE", "meV/Å"), ("energy MAE", "meV/atom"))),
     ("ops", "The convolution of one layer", (
         ("time", "ns/edge"), ("rate", "GFLOP/s"), ("rate", "GB/s"),
         ("share of the floor", "%"), ("faster than the reference", "x"))),

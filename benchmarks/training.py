@@ -68,7 +68,9 @@ def _those_who_agree(
     """Ours and the peers whose first loss and gradients are ours; the deviations are rows."""
     expected = _first_step(steppers[OURS])
     sound = {OURS: steppers[OURS]}
-    for peer in steppers.keys() - {OURS}:
+    for peer in steppers:
+        if peer == OURS:
+            continue
         try:
             loss, gradients = _first_step(steppers[peer])
         except Exception as error:  # whatever torch.compile raises: go on with the others

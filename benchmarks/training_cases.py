@@ -29,7 +29,7 @@ LEARNING_RATE = 0.01
 N_BATCHES = 8
 MOLECULAR = {"energy_per_atom": 1.0, "forces": 1.0}
 PERIODIC = MOLECULAR | {"stress": 1.0}
-_RMD17_UNITS = {"energy": "kcal/mol", "length": "angstrom"}
+RMD17_UNITS = {"energy": "kcal/mol", "length": "angstrom"}
 
 
 def data_folder() -> Path:
@@ -103,7 +103,7 @@ _RMD17 = {"ethanol": 9, "aspirin": 21}
 CASES = {
     **{
         f"{molecule}, {parity}": Case(
-            f"rmd17/rmd17_{molecule}_train_01.npz", _RMD17_UNITS, n, 5, MOLECULAR, parity
+            f"rmd17/rmd17_{molecule}_train_01.npz", RMD17_UNITS, n, 5, MOLECULAR, parity
         )
         for molecule, n in _RMD17.items()
         for parity in ("full", "natural")
