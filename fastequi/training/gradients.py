@@ -107,7 +107,7 @@ class _Run:
         self.by_atom = make_edges(place[graph.edge_src][self.edges], receiver, graph.n_atoms)
         self.by_species = replace(self.by_atom, sender=self.species[self.by_atom.sender])
         self.pair = sample.pair[self.edges]
-        self.moves = self.vectors[self.edges].to(self.network.dtype)
+        self.moves = self.vectors[self.edges].to(self.network.dtype).requires_grad_(True)
         counts = torch.bincount(self.species, minlength=len(self.network.embedding)).tolist()
         ends = [0, *accumulate(counts)]
         self.bounds = [(s, ends[s], ends[s + 1]) for s, n in enumerate(counts) if n]
@@ -156,11 +156,12 @@ class _Run:
         layer = self.g.layers[k]
         sent = layer.send(x, 0) if k else self.first_sent
         leaves = [s.detach().requires_grad_(k > 0) for s in sent]
-        moves = self.moves.detach().requires_grad_(True)
         edges, instructions = self._edges(k), layer.layer.shapes.instructions
         with torch.enable_grad():
-            summed = self.g.rows_convolution(leaves, moves, edges, row, self.pair, instructions)
-        self.convolved.append((leaves, moves, summed))
+            summed = self.g.rows_convolution(
+                leaves, self.moves, edges, row, self.pair, instructions
+            )
+        self.convolved.append((leaves, summed))
         return layer.mix(x, [m.detach() for m in summed], 0)
 
     def _edges(self, k: int) -> Edges:
@@ -176,9 +177,9 @@ class _Run:
         """dE/dr of the (sorted) edges from dE/dx of the last layer."""
         total = torch.zeros_like(self.moves)
         for k in reversed(range(len(self.g.layers))):
-            layer, (sent, moves, summed) = self.g.layers[k], self.convolved[k]
+            layer, (sent, summed) = self.g.layers[k], self.convolved[k]
             gm, gx = layer.unmix(g, [m.detach() for m in summed], [x[0] for x in self.x[k]])
-            wanted = [moves, *(sent if k else [])]
+            wanted = [self.moves, *(sent if k else [])]
             found = torch.autograd.grad(summed, wanted, gm, materialize_grads=True)
             total += found[0]
             if k:
