@@ -140,7 +140,9 @@ def test_weight_two_is_a_frame_twice(frames):
 def test_frames_are_named_where_the_loss_is_not_finite(frames):
     broken = [*frames[:4], replace(frames[4], energy=1e308 * 1e10), *frames[5:]]
     trainer = trainer_of(broken, batch_size=2)
-    with pytest.raises(PhysicsError, match=r"the loss is inf at step \d \(epoch 1; .*made, frame 4") as it:
+    with pytest.raises(
+        PhysicsError, match=r"the loss is inf at step \d \(epoch 1; .*made, frame 4"
+    ) as it:
         trainer.run()
     assert "lower training.learning_rate" in str(it.value)
 
@@ -155,7 +157,7 @@ def test_validation_that_is_not_finite_is_told(frames):
 def test_wall_time_ends_an_epoch_and_validates(frames, limit_s, end):
     """Even where it is over before the first step, there is a model in the end."""
     trainer = trainer_of(frames, batch_size=1, epochs=1000, max_wall_s=limit_s)
-    trainer.on_step.append(lambda it: setattr(it, "wall_s", 999.0 + it.step))
+    trainer.on_step.append(lambda it: setattr(it, "wall_s", 998.0 + it.step))
     rows = rows_of(trainer)
     assert [(row["epoch"], row["step"]) for row in rows] == [end]
     assert "wall time" in trainer.why_done
