@@ -1,10 +1,41 @@
-"""Shared by all tests: where the reference data is, devices, and small models."""
+"""Shared by all tests: where the reference data is, devices, and a training that takes seconds."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.io import write
+
+TRAIN_TOML = """
+[data]
+train = "copper.extxyz"
+validation = 3
+[model]
+layers = 2
+l_max = 1
+channels = [4, 4]
+radial_hidden = [8]
+cutoff_A = 3.5
+{model}
+[training]
+batch_size = {batch_size}
+epochs = {epochs}
+loss = {{ {loss} }}
+device = "cpu"
+{training}
+[output]
+directory = "{directory}"
+"""
+TRAIN_DEFAULTS = {
+    "model": "", "batch_size": 4, "epochs": 3, "loss": "energy_per_atom = 1.0, forces = 1.0",
+    "training": "", "directory": "out",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +54,33 @@ def device(request: pytest.FixtureRequest) -> str:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU")
     return request.param
+
+
+@pytest.fixture(scope="session")
+def copper() -> list[Atoms]:
+    """Strained and rattled crystals of four atoms, labelled by an effective-medium potential."""
+    frames = []
+    for k in range(13):
+        atoms = bulk("Cu", cubic=True)
+        atoms.set_cell(atoms.cell * (1 + 0.01 * np.sin(k)), scale_atoms=True)
+        atoms.rattle(0.08, seed=k)
+        atoms.calc = EMT()
+        atoms.get_potential_energy()
+        atoms.get_stress()
+        frames.append(atoms)
+    return frames
+
+
+@pytest.fixture
+def train_toml(tmp_path: Path, copper: list[Atoms]) -> Callable[..., Path]:
+    """Writes train.toml and its frames into a folder; keywords fill in the braces."""
+
+    def write_files(folder: Path = tmp_path, **settings: str | int) -> Path:
+        folder.mkdir(exist_ok=True)
+        if not (folder / "copper.extxyz").exists():
+            write(folder / "copper.extxyz", copper)
+        path = folder / "train.toml"
+        path.write_text(TRAIN_TOML.format(**{**TRAIN_DEFAULTS, **settings}))
+        return path
+
+    return write_files

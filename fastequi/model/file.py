@@ -55,10 +55,18 @@ def save_model(path: str | Path, data: ModelData) -> None:
     partial = path.with_name(path.name + ".partial")
     tensors = {name: tensor.contiguous() for name, tensor in data.tensors.items()}
     try:
-        partial.write_bytes(save(tensors, metadata))
+        partial.write_bytes(_same_every_time(save(tensors, metadata)))
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: cannot be written: {error}") from error
+
+
+def _same_every_time(file: bytes) -> bytes:
+    """A safetensors file with its header in order: safetensors writes metadata in any order."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.dumps(json.loads(file[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # tensors begin at multiples of 8
+    return len(header).to_bytes(8, "little") + header + file[end:]
 
 
 def read_model(path: str | Path) -> ModelData:

@@ -18,8 +18,9 @@ class AveragedNetwork:
     def __init__(self, network: NequIP, tensors: list[Tensor], decay: float) -> None:
         """tensors: what of the network is trained, in the order of `trained_tensors`."""
         self.decay, self.n_updates = decay, 0
-        with torch.no_grad():
-            self.network = copy.deepcopy(network).requires_grad_(False)
+        self.network = copy.deepcopy(network)
+        for _, tensor in named_tensors(self.network):  # the scales are buffers
+            tensor.requires_grad_(False)
         self._source = tensors
         self._average = [dict(named_tensors(self.network))[name] for name in
                          names_of(network, tensors)]  # fmt: skip

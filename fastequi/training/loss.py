@@ -40,15 +40,15 @@ def terms(
 ) -> dict[str, Tensor]:
     """The weighted terms of the loss, scalars; `divisors` are the `counts` of the whole batch.
 
-    A term is 0 where nothing is labelled.
+    A term is 0 where nothing is labelled. Energies and forces are there with a weight of 0 too:
+    the gradient of the loss by both is asked for.
     """
-    sums = {
-        name: rule(prediction, batch, spec.huber_delta.get(name))
-        for name, rule in _SUMS.items()
-        if spec.weights.get(name)
-    }
     return {
-        name: spec.weights[name] * total / max(divisors[name], 1.0) for name, total in sums.items()
+        name: spec.weights.get(name, 0.0)
+        * rule(prediction, batch, spec.huber_delta.get(name))
+        / max(divisors[name], 1.0)
+        for name, rule in _SUMS.items()
+        if name != "stress" or spec.weights.get(name)
     }
 
 

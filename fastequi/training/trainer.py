@@ -129,6 +129,8 @@ class Trainer:
             self._tell(self._validated({}))
         while not self.why_done and not self.stop_requested:
             self._run_epoch()
+        if self.why_done and self.best.epoch is None:  # out of time before the first validation
+            self._tell(self._validated({}))
 
     def _run_epoch(self) -> None:
         order = epoch_order(len(self.train), self.settings.seed, self.epoch)

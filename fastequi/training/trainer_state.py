@@ -29,6 +29,7 @@ def numbers_of(trainer: Trainer) -> dict[str, Any]:
         "train_loss": trainer.train_loss, "train_errors": trainer.train_errors.state(),
         "average_updates": trainer.average.n_updates, "schedule": trainer.schedule.state(),
         "best_epoch": trainer.best.epoch, "best_value": trainer.best.value,
+        "learning_rate": trainer.optimizer.param_groups[0]["lr"],
     }  # fmt: skip
 
 
@@ -51,6 +52,8 @@ def restore_(
     trainer.train_errors = ErrorSums.from_state(numbers["train_errors"])
     trainer.average.n_updates = numbers["average_updates"]
     trainer.schedule.restore(numbers["schedule"])
+    for group in trainer.optimizer.param_groups:
+        group["lr"] = numbers["learning_rate"]
     trainer.wall_s = wall_s
 
 
