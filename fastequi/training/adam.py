@@ -63,7 +63,7 @@ class Adam:
             )  # fmt: skip
 
     def _state_of(self, tensor: Tensor) -> dict[str, Tensor]:
-        if tensor not in self.state:
+        if not self.state.get(tensor):
             fresh = {name: torch.zeros_like(tensor.detach()) for name in self._moments}
             fresh["step"] = torch.zeros((), dtype=torch.float32, device=tensor.device)
             self.state[tensor] = fresh

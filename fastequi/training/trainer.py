@@ -17,6 +17,7 @@ from fastequi.data import Batch, Dataset, batches, epoch_order
 from fastequi.errors import PhysicsError
 from fastequi.model.nequip import NequIP
 from fastequi.potential import Prediction
+from fastequi.training.adam import Adam
 from fastequi.training.averaging import AveragedNetwork, trained_tensors
 from fastequi.training.gradients import Sample, TangentGradient, by_double_backward
 from fastequi.training.loss import LossSpec, counts, terms
@@ -70,10 +71,9 @@ class Trainer:
         self.average = AveragedNetwork(network, self.tensors, settings.ema_decay)
         self._gradient = _gradient_of(network, kernels)
         self._predict = _prediction_of(self.average.network, kernels)
-        kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
-        self.optimizer = kind(
-            self.tensors, lr=schedule.learning_rate, amsgrad=settings.amsgrad,
-            weight_decay=settings.weight_decay, fused=True,
+        self.optimizer = Adam(
+            self.tensors, settings.optimizer, schedule.learning_rate, settings.amsgrad,
+            settings.weight_decay,
         )  # fmt: skip
         self.epoch = self.step = self.batches_done = 0
         self.wall_s = 0.0
@@ -172,8 +172,7 @@ class Trainer:
             )
         if self.settings.clip_gradient_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.tensors, self.settings.clip_gradient_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate(self.epochs_done, self.progress)
+        self.optimizer.rate = self.schedule.rate(self.epochs_done, self.progress)
         self.optimizer.step()
         self.average.update()
         self.step += 1
@@ -206,7 +205,7 @@ class Trainer:
         trained = self._team_errors(self.train_errors).results()
         seen = min(self.batches_done * self.settings.batch_size, len(self.train))
         row = {
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.optimizer.rate,
             "train_loss": self.train_loss / seen,
             **{f"train_{name}": value for name, value in trained.items()},
         }

@@ -29,7 +29,7 @@ def numbers_of(trainer: Trainer) -> dict[str, Any]:
         "train_loss": trainer.train_loss, "train_errors": trainer.train_errors.state(),
         "average_updates": trainer.average.n_updates, "schedule": trainer.schedule.state(),
         "best_epoch": trainer.best.epoch, "best_value": trainer.best.value,
-        "learning_rate": trainer.optimizer.param_groups[0]["lr"],
+        "learning_rate": trainer.optimizer.rate,
     }  # fmt: skip
 
 
@@ -44,7 +44,9 @@ def restore_(
     for name, tensor in zip(names_of(trainer.network, trainer.tensors), trainer.tensors,
                             strict=True):  # fmt: skip
         trainer.optimizer.state[tensor] = {
-            key: kept[name].to(tensor.device, copy=True) for key, kept in moments.items()
+            key: kept[name].to(tensor.device, copy=True)
+            for key, kept in moments.items()
+            if name in kept
         }
     trainer.best = Best(numbers["best_epoch"], numbers["best_value"], part.get("best", {}))
     trainer.step, trainer.epoch = numbers["step"], numbers["epoch"]
@@ -52,8 +54,7 @@ def restore_(
     trainer.train_errors = ErrorSums.from_state(numbers["train_errors"])
     trainer.average.n_updates = numbers["average_updates"]
     trainer.schedule.restore(numbers["schedule"])
-    for group in trainer.optimizer.param_groups:
-        group["lr"] = numbers["learning_rate"]
+    trainer.optimizer.rate = numbers["learning_rate"]
     trainer.wall_s = wall_s
 
 
