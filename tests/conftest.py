@@ -10,7 +10,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.io import write
+from ase.io import iread, write
 
 TRAIN_TOML = """
 [data]
@@ -69,6 +69,20 @@ def copper() -> list[Atoms]:
         atoms.get_stress()
         frames.append(atoms)
     return frames
+
+
+@pytest.fixture
+def without_labels() -> Callable[..., None]:
+    """Takes labels out of the frames beside a train.toml."""
+
+    def strip(path: Path, *labels: str) -> None:
+        frames = list(iread(path.parent / "copper.extxyz"))
+        for atoms in frames:
+            assert atoms.calc is not None
+            atoms.calc.results = {k: v for k, v in atoms.calc.results.items() if k not in labels}
+        write(path.parent / "copper.extxyz", frames)
+
+    return strip
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from ase.io import read, write
 
 from fastequi.cli.main import run_command
 from fastequi.cli.train_progress import Clock, number
@@ -83,13 +82,9 @@ def test_what_is_printed(train, train_toml, tmp_path):
         assert name in lines[-1]
 
 
-def test_no_columns_for_what_nobody_labelled(train, train_toml, tmp_path):
+def test_no_columns_for_what_nobody_labelled(train, train_toml, without_labels):
     path = train_toml(epochs=1)
-    frames = read(tmp_path / "copper.extxyz", ":")
-    for atoms in frames:
-        for label in ("forces", "stress"):
-            atoms.calc.results.pop(label)
-    write(tmp_path / "copper.extxyz", frames)
+    without_labels(path, "forces", "stress")
     code, out, err = train(path)
     assert code == 0
     assert "train E" in out
@@ -181,12 +176,9 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("message", MISTAKES)
-def test_mistakes_exit_2(train, train_toml, tmp_path, message):
+def test_mistakes_exit_2(train, train_toml, without_labels, tmp_path, message):
     path = train_toml()
-    frames = read(tmp_path / "copper.extxyz", ":")
-    for atoms in frames:
-        atoms.calc.results.pop("stress")
-    write(tmp_path / "copper.extxyz", frames)
+    without_labels(path, "stress")
     path.write_text(path.read_text().replace(*MISTAKES[message]))
     code, out, err = train(path)
     assert (code, out) == (2, "")

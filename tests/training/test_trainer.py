@@ -130,7 +130,7 @@ def test_weight_two_is_a_frame_twice(frames):
     gradients = []
     for some, chosen in ((heavy, [0, 1]), (frames, [0, 0, 1])):
         trainer = trainer_of(some)
-        trainer.optimizer.step = lambda *_: None
+        trainer.optimizer.step = lambda closure=None: None
         trainer.train_step(chosen)
         gradients.append([len(chosen) * t.grad for t in trainer.tensors if t.grad is not None])
     for one, other in zip(*gradients, strict=True):
