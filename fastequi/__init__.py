@@ -1,7 +1,7 @@
 """fastequi: fast molecular dynamics with NequIP-type potentials.
 
-    potential = fastequi.load_model("sevennet-0")
-    atoms.calc = fastequi.FastEquiCalculator("sevennet-0")            # ASE
+    potential = fastequi.load_model("silicon")
+    atoms.calc = fastequi.FastEquiCalculator("silicon")               # ASE
     fastequi.Simulation(atoms, potential, integrator).run(1000)       # the built-in engine
 
 Names are looked up when first used, so that `import fastequi` is quick.

@@ -39,7 +39,7 @@ HESSIAN_LIMIT = 1e-5
 
 
 def bench(
-    model: str = "sevennet-0",
+    model: str = "silicon",
     structure: Path | None = None,
     /,
     *,

@@ -8,7 +8,7 @@ import torch
 
 import fastequi
 from fastequi._version import __version__
-from fastequi.importers import choose_device
+from fastequi.importers import BUNDLED, choose_device
 from fastequi.kernels.dispatch import IMPLEMENTATIONS, choose_kernels
 
 _PACKAGES = ("torch", "triton", "numpy", "ase", "vesin", "e3nn", "h5py", "safetensors", "numba")
@@ -22,11 +22,18 @@ def info(model: str | None = None, /) -> int:
     model
         a bundled name or the path of a model
     """
-    facts = machine() if model is None else fastequi.load_model(model).summary()
+    facts = machine() if model is None else about(model)
     width = max(map(len, facts))
     for name, value in facts.items():
         print(f"{name:<{width}}  {value}")
     return 0
+
+
+def about(model: str) -> dict[str, str]:
+    """What a model is; of a bundled one also where its data, errors and limits are described."""
+    facts = fastequi.load_model(model).summary()
+    page = BUNDLED / f"{model}.md"
+    return facts | {"described in": str(page)} if page.is_file() else facts
 
 
 def machine() -> dict[str, str]:

@@ -33,6 +33,7 @@ def test_info_of_a_model(capsys):
     assert "cutoff" in out
     assert "5 Å" in out
     assert "Si_training.extxyz" in out  # what it was trained on
+    assert "silicon.md" in out  # and the page about it
 
 
 def test_info_of_no_model(capsys):
