@@ -63,7 +63,8 @@ class Section:
 class Effort:
     """How much is computed. Sizes are in cubic cells of 8 atoms along each axis, times in ps.
 
-    phonon_cells  primitive cells along each axis
+    phonon_cells  primitive cells along each axis: even, so that X and L fit; with 6 the speeds of
+                  sound are those of the elastic constants
     """
 
     phonon_cells: int
@@ -82,5 +83,5 @@ class Effort:
         return replace(self, **times)
 
 
-FULL = Effort(5, 2, 100.0, 2, 5.0, 20.0, 3, 5.0, 20.0)
-QUICK = Effort(3, 1, 0.3, 1, 0.1, 0.3, 2, 0.3, 0.3)
+FULL = Effort(6, 2, 100.0, 2, 5.0, 20.0, 3, 5.0, 20.0)
+QUICK = Effort(4, 1, 0.3, 1, 0.1, 0.3, 2, 0.3, 0.3)
