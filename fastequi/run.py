@@ -13,6 +13,7 @@ import fastequi
 from fastequi.errors import PhysicsError, Stopped
 from fastequi.md.checks import check_atoms
 from fastequi.md.config import Config, to_toml
+from fastequi.md.disagreement import Disagreeing, TooUncertain
 from fastequi.md.integrators import INTEGRATORS
 from fastequi.md.simulation import Simulation
 from fastequi.md.state import State, state_from_atoms
@@ -30,12 +31,14 @@ from fastequi.md.trajectory.directory import (
     LAST_GOOD,
     RESOLVED_CONFIG,
     SUMMARY,
+    UNCERTAIN,
     check_is_run,
     empty_run_directory,
     only_writer,
 )
 from fastequi.md.trajectory.outputs import Outputs
 from fastequi.md.velocities import maxwell_boltzmann_
+from fastequi.model.committee import Committee
 from fastequi.potential import Potential
 from fastequi.process import (
     naming,
@@ -123,8 +126,10 @@ def set_up(config: Config, resume: bool = False) -> Setup:
 
 def load_potential(config: Config) -> LoadedModel:
     """The model that [model] names, on the device that [dynamics] names."""
-    options = config.model.model_dump(exclude_none=True)
-    return fastequi.load_model(options.pop("name"), device=config.dynamics.device, **options)
+    options = config.model.model_dump(include={"dtype", "kernels", "modality"}, exclude_none=True)
+    options["device"] = config.dynamics.device
+    members = [fastequi.load_model(name, **options) for name in config.model.names]
+    return members[0] if len(members) == 1 else Committee(members)
 
 
 def starting_state(config: Config, atoms: Atoms) -> State:
@@ -177,6 +182,12 @@ def execute(setup: Setup) -> dict[str, Any]:
             with reproducible(setup.potential.device):
                 simulation.run(setup.steps_left)
             outputs.checkpoint(simulation)
+        except TooUncertain as error:
+            outputs.checkpoint(simulation)
+            raise TooUncertain(
+                f"{error}; the frame is in {directory / UNCERTAIN}, and a checkpoint was written: "
+                "with a higher model.disagreement_limit_eV_per_A, --resume goes on"
+            ) from error
         except PhysicsError as error:
             path = outputs.write_frame(simulation, LAST_GOOD)
             raise PhysicsError(f"{error}\nlast good frame: {path}") from error
@@ -198,8 +209,16 @@ def _open_outputs(setup: Setup) -> Outputs:
     else:
         set_aside_later(directory / CHECKPOINTS, setup.checkpoint.step)
     write_durably(directory / RESOLVED_CONFIG, to_toml(setup.config).encode())
-    settings = setup.config.output.model_dump(exclude={"directory"})
-    return Outputs(directory, fingerprint=setup.fingerprint, resumed=setup.checkpoint, **settings)
+    model = setup.config.model
+    return Outputs(
+        directory,
+        fingerprint=setup.fingerprint,
+        resumed=setup.checkpoint,
+        is_committee=isinstance(setup.potential, Disagreeing),
+        disagreement_limit_eV_per_A=model.disagreement_limit_eV_per_A,
+        on_disagreement=model.on_disagreement,
+        **setup.config.output.model_dump(exclude={"directory"}),
+    )
 
 
 def summarize(setup: Setup, elapsed_s: dict[str, float]) -> dict[str, Any]:

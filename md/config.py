@@ -14,6 +14,7 @@ from pydantic import Field
 from fastequi import settings
 from fastequi.kernels.dispatch import IMPLEMENTATIONS
 from fastequi.md.config_problems import VOCABULARY, file_problems
+from fastequi.md.disagreement import ACTIONS
 from fastequi.md.integrators import INTEGRATORS
 from fastequi.md.trajectory.directory import TRAJECTORIES
 from fastequi.settings import (
@@ -27,6 +28,8 @@ from fastequi.settings import (
     Seed,
     one_of,
 )
+
+Name = Annotated[str, Field(min_length=1)]
 
 
 class SystemConfig(Section):
@@ -42,7 +45,9 @@ class SystemConfig(Section):
 class ModelConfig(Section):
     """[model]: the potential."""
 
-    name: str = Field(description='a bundled name, "sevennet-0", "sevennet-l3i5", or a path')
+    name: Name | Annotated[tuple[Name, ...], Field(min_length=2), FROM_LIST] = Field(
+        description='a bundled name, "sevennet-0", "sevennet-l3i5", or a path; a list: their mean'
+    )
     dtype: Annotated[str, one_of("float32", "float64")] = Field(
         default="float32", description="arithmetic of the model; the state is always float64"
     )
@@ -52,6 +57,17 @@ class ModelConfig(Section):
     modality: str | None = Field(
         default=None, description="level of theory of a multi-fidelity model, for example PBE"
     )
+    disagreement_limit_eV_per_A: Positive | None = Field(
+        default=None, description="eV/Å by which the forces of several models may scatter"
+    )
+    on_disagreement: Annotated[str, one_of(*ACTIONS)] = Field(
+        default="warn", description="beyond it: warn, save the frame, or save it and stop"
+    )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One for a single model, several for a committee."""
+        return (self.name,) if isinstance(self.name, str) else self.name
 
 
 class DynamicsConfig(Section):

@@ -42,7 +42,10 @@ _NOT_OFFERED = {
 VOCABULARY = Vocabulary(
     aliases=_ALIASES,
     not_offered=_NOT_OFFERED,
-    expected={"system.supercell": "three whole numbers above 0, for example [2, 2, 2]"},
+    expected={
+        "system.supercell": "three whole numbers above 0, for example [2, 2, 2]",
+        "model.name": "a name or a path in quotes, or a list of two or more of them",
+    },
 )
 
 
@@ -53,10 +56,27 @@ def file_problems(raw: dict[str, Any], existing: str, model_names: Sequence[str]
     """
     yield from _structure_problem(raw)
     name, directory = value_at(raw, ("model", "name")), value_at(raw, ("output", "directory"))
-    if isinstance(name, str):
-        yield from model_problem("model.name", name, model_names)
+    for one in name if isinstance(name, list) else [name]:
+        if isinstance(one, str):
+            yield from model_problem("model.name", one, model_names)
+    yield from _committee_problem(raw)
     if isinstance(directory, str):
         yield from directory_problem(Path(directory), existing)
+
+
+def _committee_problem(raw: dict[str, Any]) -> Iterator[str]:
+    model = raw.get("model")
+    if not isinstance(model, dict):
+        return
+    if not isinstance(model.get("name"), list):
+        for key in ("disagreement_limit_eV_per_A", "on_disagreement"):
+            if key in model:
+                yield (
+                    f"model.{key}: one model cannot disagree; give several, for example "
+                    'name = ["member-1/model.safetensors", "member-2/model.safetensors"]'
+                )
+    elif "on_disagreement" in model and "disagreement_limit_eV_per_A" not in model:
+        yield "model.on_disagreement: goes with disagreement_limit_eV_per_A, which is not given"
 
 
 def _structure_problem(raw: dict[str, Any]) -> Iterator[str]:

@@ -14,10 +14,11 @@ LOG = "log.csv"
 TRAJECTORIES = {"extxyz": "trajectory.extxyz", "h5md": "trajectory.h5"}
 FINAL = "final.extxyz"
 LAST_GOOD = "last_good.extxyz"
+UNCERTAIN = "uncertain.extxyz"
 SUMMARY = "summary.json"
 CHECKPOINTS = "checkpoints"
 
-_FILES = (RESOLVED_CONFIG, LOG, *TRAJECTORIES.values(), FINAL, LAST_GOOD, SUMMARY)
+_FILES = (RESOLVED_CONFIG, LOG, *TRAJECTORIES.values(), FINAL, LAST_GOOD, UNCERTAIN, SUMMARY)
 _CHECKPOINT = re.compile(r"step-\d+\.safetensors(\.damaged|\.tmp)?")
 
 

@@ -1,6 +1,6 @@
 """log.csv: one row of thermodynamic quantities per logged step, exact to the last bit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fastequi.md.trajectory.appending import AppendFile
@@ -13,20 +13,22 @@ LOG_COLUMNS = (
 
 
 class LogFile:
-    """A CSV file with the header `LOG_COLUMNS`; its floats parse back exactly."""
+    """A CSV file with the header `LOG_COLUMNS`, and more if asked; floats parse back exactly."""
 
-    def __init__(self, path: Path, offset: int | None = None) -> None:
+    def __init__(
+        self, path: Path, offset: int | None = None, more_columns: Sequence[str] = ()
+    ) -> None:
         """A new log with its header, or an old one cut back to `offset` bytes."""
-        self.path = path
+        self.path, self.columns = path, (*LOG_COLUMNS, *more_columns)
         self._file = AppendFile(path, offset)
         if offset is None:
-            self._file.write((",".join(LOG_COLUMNS) + "\n").encode())
+            self._file.write((",".join(self.columns) + "\n").encode())
 
     def append(self, record: Mapping[str, float]) -> None:
         """One row from a mapping that has exactly the columns."""
-        if set(record) != set(LOG_COLUMNS):
-            raise ValueError(f"a row of the log has {LOG_COLUMNS}, got {tuple(record)}")
-        values = [repr(float(record[name])) for name in LOG_COLUMNS[1:]]
+        if set(record) != set(self.columns):
+            raise ValueError(f"a row of the log has {self.columns}, got {tuple(record)}")
+        values = [repr(float(record[name])) for name in self.columns[1:]]
         self._file.write((",".join([str(int(record["step"])), *values]) + "\n").encode())
 
     def sync(self) -> int:

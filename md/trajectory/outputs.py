@@ -6,11 +6,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from fastequi.md.disagreement import COLUMN, DisagreementWatch, largest_disagreement
 from fastequi.md.observers import thermodynamics
 from fastequi.md.simulation import Simulation
 from fastequi.md.trajectory.appending import RecordFile, write_durably
 from fastequi.md.trajectory.checkpoint import Checkpoint, checkpoint_of, write_checkpoint
-from fastequi.md.trajectory.directory import CHECKPOINTS, LOG, TRAJECTORIES
+from fastequi.md.trajectory.directory import CHECKPOINTS, LOG, TRAJECTORIES, UNCERTAIN
 from fastequi.md.trajectory.extxyz import ExtxyzFile, extxyz_text
 from fastequi.md.trajectory.frame import frame_of
 from fastequi.md.trajectory.h5md import H5mdFile
@@ -51,8 +52,14 @@ class Outputs:
         checkpoint_every: int,
         fingerprint: Mapping[str, Any],
         resumed: Checkpoint | None = None,
+        is_committee: bool = False,
+        disagreement_limit_eV_per_A: float | None = None,
+        on_disagreement: str = "warn",
     ) -> None:
         """Start new files, or cut those of a checkpoint back to where it was.
+
+        is_committee  whether the potential offers `disagreement`, which goes into the log; above
+                      the limit, if there is one, on_disagreement says what happens
 
         Raises InputError if a file is missing, too short or cannot be written.
         """
@@ -61,18 +68,26 @@ class Outputs:
         self._fingerprint = fingerprint
         offsets: Mapping[str, int] = resumed.offsets if resumed else {}
         log_path = directory / LOG
-        self._log: RecordFile = LogFile(log_path, offsets.get(LOG))
+        self._log: RecordFile = LogFile(
+            log_path, offsets.get(LOG), [COLUMN] if is_committee else []
+        )
         self._trajectory: RecordFile = _TRAJECTORY_FILES[trajectory_format](
             self.trajectory_path, offsets.get(self.trajectory_path.name)
         )
+        self._files = [self._log, self._trajectory]
         self._writer = BackgroundWriter()
         self._earlier_s: Mapping[str, float] = resumed.elapsed_s if resumed else {}
         self._started_s = perf_counter()
         last_step = resumed.step if resumed else -1
+        watches = []
+        if disagreement_limit_eV_per_A is not None:
+            save = None if on_disagreement == "warn" else self._open_uncertain(offsets)
+            watches.append(DisagreementWatch(disagreement_limit_eV_per_A, on_disagreement, save))
         # Checkpoints last: they close the books of their step.
         self.observers = [
             Periodic(log_every, self._log_row, last_step),
             Periodic(trajectory_every, self._frame, last_step),
+            *(Periodic(log_every, watch, last_step) for watch in watches),
             Periodic(checkpoint_every, self._checkpoint, last_step),
         ]
 
@@ -99,16 +114,28 @@ class Outputs:
         try:
             self._writer.close()
         finally:
-            self._log.close()
-            self._trajectory.close()
+            for file in self._files:
+                file.close()
 
     def _log_row(self, simulation: Simulation) -> None:
-        row = thermodynamics(simulation)
+        row = thermodynamics(simulation) | largest_disagreement(simulation)
         self._writer.submit(self._log.path, lambda: self._log.append(row))
 
     def _frame(self, simulation: Simulation) -> None:
         frame = frame_of(simulation)
         self._writer.submit(self._trajectory.path, lambda: self._trajectory.append(frame))
+
+    def _open_uncertain(self, offsets: Mapping[str, int]) -> Callable[[Simulation], None]:
+        """A file for frames on which the members of a committee disagree; what writes one."""
+        path = self.directory / UNCERTAIN
+        file = ExtxyzFile(path, offsets.get(UNCERTAIN))
+        self._files.append(file)
+
+        def save(simulation: Simulation) -> None:
+            frame = frame_of(simulation)
+            self._writer.submit(path, lambda: file.append(frame))
+
+        return save
 
     def _checkpoint(self, simulation: Simulation) -> None:
         elapsed_s = self.elapsed_s(simulation)
@@ -116,7 +143,7 @@ class Outputs:
         folder = self.directory / CHECKPOINTS
 
         def write() -> None:
-            offsets = {file.path.name: file.sync() for file in (self._log, self._trajectory)}
+            offsets = {file.path.name: file.sync() for file in self._files}
             write_checkpoint(folder, replace(checkpoint, offsets=offsets))
 
         self._writer.submit(folder, write)
