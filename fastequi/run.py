@@ -216,7 +216,7 @@ def _open_outputs(setup: Setup) -> Outputs:
         resumed=setup.checkpoint,
         is_committee=isinstance(setup.potential, Disagreeing),
         disagreement_limit_eV_per_A=model.disagreement_limit_eV_per_A,
-        on_disagreement=model.on_disagreement,
+        on_disagreement=model.on_disagreement or "warn",
         **setup.config.output.model_dump(exclude={"directory"}),
     )
 

@@ -60,8 +60,8 @@ class ModelConfig(Section):
     disagreement_limit_eV_per_A: Positive | None = Field(
         default=None, description="eV/Å by which the forces of several models may scatter"
     )
-    on_disagreement: Annotated[str, one_of(*ACTIONS)] = Field(
-        default="warn", description="beyond it: warn, save the frame, or save it and stop"
+    on_disagreement: Annotated[str, one_of(*ACTIONS)] | None = Field(
+        default=None, description="beyond it: warn (the default), save the frame, or save and stop"
     )
 
     @property

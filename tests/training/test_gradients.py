@@ -13,14 +13,17 @@ from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import state_from_atoms
 from fastequi.model.file import set_precision
 from fastequi.model.nequip import NequIP
-from fastequi.model.spec import LayerSpec, MLPSpec, ModelSpec, new_spec
+from fastequi.model.spec import LayerSpec, MLPSpec, ModelSpec, Parity, new_spec
 from fastequi.potential import Prediction
 from fastequi.training.gradients import Sample, TangentGradient, by_double_backward
 
-FAMILY = [(l_max, parity) for l_max in (0, 1, 2, 3, 4) for parity in ("natural", "full", "even")]
+PARITIES: tuple[Parity, ...] = ("natural", "full", "even")
+FAMILY: list[tuple[int, Parity]] = [
+    (l_max, parity) for l_max in (0, 1, 2, 3, 4) for parity in PARITIES
+]
 
 
-def spec_of(l_max: int = 2, parity="full", **changes) -> ModelSpec:
+def spec_of(l_max: int = 2, parity: Parity = "full", **changes) -> ModelSpec:
     spec = new_spec(
         [1, 8, 14], layers=3, l_max=l_max, channels=(8, 6, 4, 3, 2)[: l_max + 1], parity=parity,
         cutoff_A=4.0, radial_hidden=(16,),
