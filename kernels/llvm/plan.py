@@ -55,6 +55,7 @@ class Plan:
 
     def __init__(self, shares: Sequence[Sequence[PlannedCall | Blocks]]) -> None:
         self._n_shares = len(shares)
+        self._kernels = [kernel for share in shares for call in share for kernel in _used_by(call)]
         bounds = np.cumsum([0, *map(len, shares)]).tolist()
         numbers: list[int | Named] = [0, len(shares), *bounds]
         waiting = _add_calls(numbers, [call for share in shares for call in share])
@@ -87,6 +88,12 @@ class Plan:
 
 
 _NONE, _HERE = "0", "this array"
+
+
+def _used_by(call: PlannedCall | Blocks) -> list[Kernel]:
+    """The kernels of a call; a plan holds on to them, because its numbers are their addresses."""
+    inner = [inner.kernel for inner in call.calls] if isinstance(call, Blocks) else []
+    return [call.kernel, *inner]
 
 
 def _add_calls(
