@@ -17,7 +17,7 @@ def frames_of(name: str) -> list[Atoms]:
     return list(ase.io.iread(FOLDER / name))
 
 
-@pytest.mark.parametrize(("name", "at_least"), [("methanol", 100), ("methanol-test", 20)])
+@pytest.mark.parametrize(("name", "at_least"), [("methanol", 200), ("methanol-test", 50)])
 def test_frames_are_sane(name: str, at_least: int) -> None:
     frames = frames_of(f"{name}.extxyz")
     assert len(frames) >= at_least
