@@ -49,7 +49,8 @@ def test_middle_layer(benchmark, mode):
     name = choose_kernels("auto", DEVICE)[0]
     call = call_of(PROVIDERS[name].bind(layer()), layer(), mode)
     benchmark.extra_info["kernels"] = name
-    benchmark.pedantic(call, rounds=8, warmup_rounds=2)
+    found = benchmark.pedantic(call, rounds=8, warmup_rounds=2)
+    assert all(bool(t.isfinite().all()) and float(t.abs().max()) > 0 for t in found)
 
 
 def _simulation(potential: Potential, n_atoms: int) -> Simulation:

@@ -102,35 +102,35 @@ class GatePasses:
 
 
 class NormedGatePasses:
-    """The four passes of an `RMSNorm` and the `Gate` behind it, left to autograd."""
+    """The four passes of a `Gate` behind an `RMSNorm`; the norm is left to autograd."""
 
     def __init__(self, norm: RMSNorm, gate: Gate) -> None:
-        self.norm, self.gate = norm, gate
+        self.norm, self.gate = norm, GatePasses(gate)
 
     def values(self, y: Blocks, out: Blocks) -> None:
         self.y = y
-        leaves = [block.detach().requires_grad_(True) for block in y]
+        self.leaves = [block.detach().requires_grad_(True) for block in y]
         with torch.enable_grad():
-            self.graph = leaves, self.gate(self.norm(leaves))
-        for to, block in zip(out, self.graph[1], strict=True):
-            to.copy_(block.detach())
+            self.normed = self.norm(self.leaves)
+        self.gate.values([block.detach() for block in self.normed], out)
 
     def adjoint(self, g: Blocks) -> Blocks:
-        return list(torch.autograd.grad(self.graph[1], self.graph[0], g))
+        return list(torch.autograd.grad(self.normed, self.leaves, self.gate.adjoint(g)))
 
     def tangents(self, dy: Blocks, out: Blocks) -> None:
-        stacks = zip(self.y, dy, strict=True)
-        leaves = [tangent.stack(y, t).requires_grad_(True) for y, t in stacks]
+        self.leaves = [
+            torch.cat([y, t]).requires_grad_(True) for y, t in zip(self.y, dy, strict=True)
+        ]
         with torch.enable_grad():
-            self.graph = leaves, tangent.gate(self.gate, tangent.norm(self.norm, leaves))
-        for to, block in zip(out, self.graph[1], strict=True):
-            to.copy_(tangent.split(block.detach())[1])
+            self.normed = tangent.norm(self.norm, self.leaves)
+        self.gate.tangents([tangent.split(block.detach())[1] for block in self.normed], out)
 
     def reverse(self, g: Blocks, h: Blocks, gy: Blocks, hy: Blocks) -> None:
-        leaves, made = self.graph
-        stacked = [tangent.stack(a, b) for a, b in zip(g, h, strict=True)]
-        torch.autograd.backward(made, stacked, inputs=[*leaves, *self.norm.parameters()])
-        for leaf, a, b in zip(leaves, gy, hy, strict=True):
+        stacks = [torch.empty_like(block) for block in self.normed]
+        halves = [tangent.split(stack) for stack in stacks]
+        self.gate.reverse(g, h, [values for values, _ in halves], [t for _, t in halves])
+        torch.autograd.backward(self.normed, stacks, inputs=[*self.leaves, *self.norm.parameters()])
+        for leaf, a, b in zip(self.leaves, gy, hy, strict=True):
             gradient: Any = leaf.grad
             values, tangents = tangent.split(gradient)
             a.copy_(values)

@@ -10,16 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastequi.irreps import PSEUDOSCALAR, SCALAR
-from fastequi.model.gate import Gate, RMSNorm
+from fastequi.model.gate import RMSNorm
 from fastequi.model.mlp import ACTIVATIONS, ScalarMLP
 from fastequi.model.nequip import NequIP
 from fastequi.model.radial import RadialBasis
-
-
-def stack(values: Tensor, tangents: Tensor) -> Tensor:
-    """Values, and behind them tangents."""
-    return torch.cat([values, tangents])
 
 
 def split(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,33 +50,11 @@ def mlp_rows(mlp: ScalarMLP, x: Tensor) -> Tensor:
     return x
 
 
-def gate(module: Gate, x: list[Tensor]) -> list[Tensor]:
-    """`Gate` of features with tangents."""
-    conv, out_irreps = module.shapes.irreps_conv, module.shapes.irreps_out
-    value, change = activation("silu", *split(x[conv.index(SCALAR)]))
-    value, change = module.silu_scale * value, module.silu_scale * change
-    used = out_irreps.channels(SCALAR)
-    out = []
-    for mul, ir in out_irreps:
-        if ir == SCALAR:
-            out.append(stack(value[:, :, :mul], change[:, :, :mul]))
-        elif ir == PSEUDOSCALAR:
-            both = activation("tanh", *split(x[conv.index(ir)]))
-            out.append(module.tanh_scale * stack(*both))
-        else:
-            here = slice(used, used + mul)
-            v, t = split(x[conv.index(ir)])
-            a, b = value[:, :, here], change[:, :, here]
-            out.append(stack(v * a, t * a + v * b))
-            used += mul
-    return out
-
-
 def norm(module: RMSNorm, x: list[Tensor]) -> list[Tensor]:
     """`RMSNorm` of features with tangents."""
     values, tangents = zip(*(split(block) for block in x), strict=True)
     moved = torch.func.jvp(lambda *v: tuple(module(list(v))), values, tangents)
-    return [stack(v, t) for v, t in zip(*moved, strict=True)]
+    return [torch.cat([v, t]) for v, t in zip(*moved, strict=True)]
 
 
 def weighted_energies(network: NequIP, x: Tensor, species: Tensor, weights: Tensor) -> Tensor:

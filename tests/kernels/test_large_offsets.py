@@ -35,7 +35,7 @@ def far_away(x: torch.Tensor) -> torch.Tensor:
     return block
 
 
-def both(run: Callable[..., list[torch.Tensor]]) -> None:
+def assert_same_far_away(run: Callable[..., list[torch.Tensor]]) -> None:
     """run(x, edges) gives the same wherever the senders stand."""
     edges = PROBLEM.edges()
     x = PROBLEM.features()[0].to(torch.float32)
@@ -48,18 +48,22 @@ def both(run: Callable[..., list[torch.Tensor]]) -> None:
 def test_tables():
     table = PROBLEM.table().to(torch.float32, "cpu")
     vectors = PROBLEM.vectors().to(torch.float32)
-    both(lambda x, e: cpu_op.fused_convolution(x, vectors, e, table, PROBLEM.instructions))
+    assert_same_far_away(
+        lambda x, e: cpu_op.fused_convolution(x, vectors, e, table, PROBLEM.instructions)
+    )
 
 
 def test_rows():
     vectors, rows, pair = PROBLEM.vectors().to(torch.float32), rows_of(), every_edge()
-    both(lambda x, e: cpu_op.rows_convolution(x, vectors, e, rows, pair, PROBLEM.instructions))
+    assert_same_far_away(
+        lambda x, e: cpu_op.rows_convolution(x, vectors, e, rows, pair, PROBLEM.instructions)
+    )
 
 
 def test_tangents():
     vectors, rows, pair = PROBLEM.vectors().to(torch.float32), rows_of(), every_edge()
     for run in (tangent_convolution, tangents):
-        both(
+        assert_same_far_away(
             lambda x, e, run=run: run(
                 x, rows, vectors, 0.1 * vectors, pair, e, PROBLEM.instructions, moving=False
             )
