@@ -2,9 +2,10 @@
 
     python -m benchmarks.data_efficiency ../shared/data/rmd17 --molecule ethanol
 
-Every model takes the same number of steps, of the same batch size, with the learning rate falling
-to zero, so that none is better for having looked longer. Errors are those of the official test
-file. Finished trainings are kept in a folder and not repeated; several may run side by side.
+All degrees take the same number of steps, of the same batch size, with the learning rate falling
+to zero, so that none is better for having looked longer: so many epochs, and with few frames at
+least so many steps. Errors are those of the official test file. Finished trainings are kept in a
+folder and not repeated; several may run side by side.
 """
 
 import argparse
@@ -85,7 +86,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def train(options: argparse.Namespace, n_frames: int, l_max: int) -> Point:
     """Train with `fastequi train`, one thread, unless it was done before."""
-    folder = options.cache.absolute() / f"{options.molecule}-{options.steps}-{n_frames}-l{l_max}"
+    name = f"{options.molecule}-{n_steps(options, n_frames)}-{n_frames}-l{l_max}"
+    folder = options.cache.absolute() / name
     if not (folder / "summary.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         source = folder.with_suffix(".toml")
@@ -107,13 +109,18 @@ def train(options: argparse.Namespace, n_frames: int, l_max: int) -> Point:
     return point
 
 
+def n_steps(options: argparse.Namespace, n_frames: int) -> int:
+    """How many steps a training of so many frames takes, whatever its degree."""
+    return max(options.steps, options.epochs * -(-n_frames // BATCH))
+
+
 def toml(options: argparse.Namespace, n_frames: int, l_max: int) -> str:
     """The settings of one training; the frames that are not learnt from are left out by number."""
     name = f"rmd17_{options.molecule}_{{}}_01.npz"
     n_validation = min(n_frames, N_VALIDATION)
     first_left_out = n_frames + n_validation
     left_out = f"{name.format('train')}:{first_left_out}-{N_FRAMES - 1}"
-    epochs = max(options.steps // -(-n_frames // BATCH), 1)
+    epochs = n_steps(options, n_frames) // -(-n_frames // BATCH)
     return TRAIN_TOML.format(
         train=(options.data / name.format("train")).absolute(),
         test=(options.data / name.format("test")).absolute(),
@@ -181,7 +188,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--molecule", default="ethanol")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--degrees", type=int, nargs="+", default=list(DEGREES))
-    parser.add_argument("--steps", type=int, default=8_000, help="of every training")
+    parser.add_argument("--epochs", type=int, default=400, help="of every training, at least")
+    parser.add_argument("--steps", type=int, default=8_000, help="of every training, at least")
     parser.add_argument("--jobs", type=int, default=1, help="trainings side by side")
     parser.add_argument("--cache", type=Path, default=Path("data-efficiency-run"))
     return parser
