@@ -5,6 +5,7 @@ act on both alike. The radial network carries d/dr beside its values, [pairs, 2,
 linear has its rule here, in terms of autograd; `passes.py` does the layers by hand.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -38,10 +39,22 @@ def basis_rows(basis: RadialBasis, lengths: Tensor, dst: Tensor, src: Tensor) ->
     return torch.stack([basis.of_relative(x), slope], dim=1)
 
 
-def mlp_rows(mlp: ScalarMLP, x: Tensor) -> Tensor:
-    """[..., 2, n_in] -> [..., 2, n_out], values and tangents in the last dimension but one."""
+def scaled_product(x: Tensor, w: Tensor, scale: float) -> Tensor:
+    """scale x @ w."""
+    return x @ (w * scale)
+
+
+def mlp_rows(
+    mlp: ScalarMLP,
+    x: Tensor,
+    product: Callable[[Tensor, Tensor, float], Tensor] = scaled_product,
+) -> Tensor:
+    """[..., 2, n_in] -> [..., 2, n_out], values and tangents in the last dimension but one.
+
+    product  how matrices are multiplied
+    """
     for k, (weight, scale) in enumerate(zip(mlp.weights, mlp.scales, strict=True)):
-        x = x @ (weight * scale)
+        x = product(x, weight, scale)
         if k == 0 and mlp.bias is not None:
             x = x + torch.stack([mlp.bias, torch.zeros_like(mlp.bias)])
         if k < len(mlp.scales) - 1:

@@ -21,8 +21,11 @@ from torch import Tensor
 from fastequi.errors import InputError
 from fastequi.graph import Graph, edge_vectors
 from fastequi.kernels.convolution.edges import Edges, make_edges
+from fastequi.kernels.cpu_linear import ScaledProduct
 from fastequi.kernels.dispatch import prepare_training, training_convolutions
 from fastequi.model import tangent
+from fastequi.model.compiled_linear import CompiledLinearPasses
+from fastequi.model.linear_passes import LinearPasses
 from fastequi.model.nequip import NequIP
 from fastequi.model.passes import LayerPasses
 from fastequi.potential import Prediction, prediction_from_edges
@@ -64,7 +67,10 @@ class TangentGradient:
         if not network.spec.normalize_harmonics:
             raise InputError("these kernels need normalised harmonics; use kernels = 'reference'")
         self.network = network
-        self.layers = [LayerPasses(layer) for layer in network.interactions()]
+        compiled = implementation == "cpu"
+        linear = CompiledLinearPasses if compiled else LinearPasses
+        self.product = ScaledProduct.apply if compiled else tangent.scaled_product
+        self.layers = [LayerPasses(layer, linear) for layer in network.interactions()]
         instructions = [layer.shapes.instructions for layer in network.interactions()]
         prepare_training(implementation, instructions, network.dtype)
         self.rows_convolution, self.tangent_convolution = training_convolutions(implementation)
@@ -119,7 +125,10 @@ class _Run:
         dst, src = graph.edge_dst[first], graph.edge_src[first]
         species = self.original_species[dst], self.original_species[src]
         basis = tangent.basis_rows(network.basis, lengths, *species)
-        return [tangent.mlp_rows(layer.radial, basis) for layer in network.interactions()]
+        return [
+            tangent.mlp_rows(layer.radial, basis, self.g.product)
+            for layer in network.interactions()
+        ]
 
     # -- energies and forces -----------------------------------------------------------------
 

@@ -17,11 +17,9 @@ from torch import Tensor
 
 from fastequi.kernels.convolution.cpu_kernels import scratch_size
 from fastequi.kernels.convolution.cpu_launch import (
-    REALS,
     EdgeArrays,
     Segment,
     compiled,
-    edge_lanes,
     kernel_spec,
     paths_of,
     segments,
@@ -30,12 +28,10 @@ from fastequi.kernels.convolution.cpu_launch import (
 )
 from fastequi.kernels.convolution.cpu_op import packed_table
 from fastequi.kernels.convolution.cpu_printer import ARGUMENTS, KernelSpec
-from fastequi.kernels.convolution.cpu_product import ARGUMENTS as PRODUCT_ARGUMENTS
-from fastequi.kernels.convolution.cpu_product import ROWS, ProductSpec, print_product
+from fastequi.kernels.convolution.cpu_product import ROWS, product_calls
 from fastequi.kernels.convolution.edges import Edges
 from fastequi.kernels.convolution.mixing import Mixing
 from fastequi.kernels.instructions import Instructions
-from fastequi.kernels.llvm.compiler import Kernel
 from fastequi.kernels.llvm.plan import Blocks, Named, Plan, PlannedCall
 from fastequi.kernels.llvm.threads import n_threads
 from fastequi.kernels.radial_table import RadialTable
@@ -279,24 +275,4 @@ def _products(
         "b_stride": width,
         "c_stride": width,
     }
-    arguments = tuple(values[name] for name in PRODUCT_ARGUMENTS)
-    return [
-        PlannedCall(_product(spec), (0, 0, begin, end), arguments)
-        for spec, begin, end in _tiles(layer.dtype, *columns)
-    ]
-
-
-def _tiles(dtype: torch.dtype, begin: int, end: int) -> Iterator[tuple[ProductSpec, int, int]]:
-    """Columns in tiles of two vectors, then one, then narrower ones."""
-    lanes, vectors = edge_lanes(dtype), 2
-    while begin < end:
-        whole = (end - begin) // (lanes * vectors) * (lanes * vectors)
-        if whole:
-            yield ProductSpec(REALS[dtype], lanes, vectors), begin, begin + whole
-        begin += whole
-        lanes, vectors = (lanes, 1) if vectors == 2 else (lanes // 2, 1)
-
-
-@functools.cache
-def _product(spec: ProductSpec) -> Kernel:
-    return Kernel(spec.name, print_product(spec), n_integers=4)
+    return product_calls(layer.dtype, (0, 0), columns, values)

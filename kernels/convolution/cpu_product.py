@@ -1,17 +1,27 @@
-"""Matrix products for CPUs, printed as LLVM IR: c = a @ b for the rows of some receivers.
+"""Matrix products for CPUs, printed as LLVM IR: c (+)= scale a @ b for the rows of some receivers.
 
 Small enough to stay in the cache with the convolution that made `a` or that reads `c`. A tile of
 rows and columns is summed up in registers; the columns are spread over lanes.
 """
 
+import functools
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
+
+from fastequi.kernels.convolution.cpu_launch import REALS, edge_lanes
+from fastequi.kernels.llvm.compiler import Kernel
 from fastequi.kernels.llvm.ir import Function, Value, Variable
+from fastequi.kernels.llvm.plan import Named, PlannedCall
 
 #: Slots of the argument array, all 64-bit. Each receiver has `components` rows; strides are between
-#: rows, in reals; a matrix that is local begins with the first receiver of the call.
+#: rows, in reals, a_depth between the columns of a (1, or a is a transpose); a matrix that is local
+#: begins with the first receiver of the call; scale holds the bits of a real.
 ARGUMENTS = (
     "a", "b", "c", "components", "depth", "a_stride", "b_stride", "c_stride", "a_local", "c_local",
+    "a_depth", "scale",
 )  # fmt: skip
 _POINTERS = ("a", "b", "c")
 #: Rows of a tile, a power of two.
@@ -25,10 +35,55 @@ class ProductSpec:
     real: str
     lanes: int
     vectors: int
+    add: bool
 
     @property
     def name(self) -> str:
-        return f"product_{self.real}{self.lanes}x{self.vectors}"
+        return f"product_{self.real}{self.lanes}x{self.vectors}{'_add' if self.add else ''}"
+
+
+def product_calls(
+    dtype: torch.dtype,
+    rows: tuple[int | Named, int | Named],
+    columns: tuple[int, int],
+    arguments: dict[str, int | Named],
+    scale: float = 1.0,
+    add: bool = False,
+    vectors: int = 2,
+) -> list[PlannedCall]:
+    """Some rows (of receivers) and columns of a product; arguments by the names of ARGUMENTS.
+
+    vectors  of columns in a tile, a power of two; more, and fewer rows, where b is read once
+    """
+    bits = int.from_bytes(struct.pack("<f" if dtype == torch.float32 else "<d", scale), "little")
+    defaults = {"components": 1, "a_depth": 1, "a_local": 0, "c_local": 0, "scale": _signed(bits)}
+    slots = tuple((defaults | arguments)[name] for name in ARGUMENTS)
+    return [
+        PlannedCall(_compiled(spec), (*rows, begin, end), slots)
+        for spec, begin, end in _tiles(dtype, *columns, vectors, add)
+    ]
+
+
+def _signed(bits: int) -> int:
+    return bits - 2**64 if bits >= 2**63 else bits
+
+
+def _tiles(
+    dtype: torch.dtype, begin: int, end: int, vectors: int, add: bool
+) -> Iterator[tuple[ProductSpec, int, int]]:
+    """Columns in tiles of so many vectors, then of fewer, then of narrower ones."""
+    lanes = edge_lanes(dtype)
+    while begin < end:
+        whole = (end - begin) // (lanes * vectors) * (lanes * vectors)
+        if whole:
+            yield ProductSpec(REALS[dtype], lanes, vectors, add), begin, begin + whole
+        begin += whole
+        lanes, vectors = (lanes, vectors // 2) if vectors > 1 else (lanes // 2, 1)
+
+
+@functools.cache
+def _compiled(spec: ProductSpec) -> Kernel:
+    return Kernel(spec.name, print_product(spec), n_integers=4)
 
 
 def print_product(spec: ProductSpec) -> str:
@@ -41,10 +96,9 @@ class _Printer:
         self.spec = spec
         names = [("begin", "i64"), ("end", "i64"), ("u_begin", "i64"), ("u_end", "i64")]
         self.f = Function(spec.name, spec.real, [*names, ("arguments", "ptr")])
+        kinds = dict.fromkeys(_POINTERS, "ptr") | {"scale": "real"}
         self.arg = {
-            name: self.f.load(
-                self.f.at(self.f.parameters[4], i, "i64"), "ptr" if name in _POINTERS else "i64"
-            )
+            name: self.f.load(self.f.at(self.f.parameters[4], i, "i64"), kinds.get(name, "i64"))
             for i, name in enumerate(ARGUMENTS)
         }
 
@@ -53,12 +107,14 @@ class _Printer:
         begin, end, u_begin, u_end, _ = f.parameters
         self.a, self.c = self._first_row("a"), self._first_row("c")
         n_rows = (end - begin) * self.arg["components"]
-        whole = f.emit(f"and i64 {n_rows.name}, {-ROWS}", "i64")
         with f.loop(u_begin, u_end, self.spec.lanes * self.spec.vectors) as u:
-            with f.loop(0, whole, ROWS) as row:
-                self._tile(row, ROWS, u)
-            with f.loop(whole, n_rows) as row:
-                self._tile(row, 1, u)
+            done: Value | int = 0
+            tile = min(2 * ROWS // self.spec.vectors, ROWS)
+            while tile:
+                whole = f.emit(f"and i64 {n_rows.name}, {-tile}", "i64")
+                with f.loop(done, whole, tile) as row:
+                    self._tile(row, tile, u)
+                done, tile = whole, tile // 2
         return f.text()
 
     def _first_row(self, name: str) -> Value:
@@ -76,10 +132,13 @@ class _Printer:
             b_row = f.at(self.arg["b"], k * self.arg["b_stride"])
             b = [f.load(f.at(b_row, column), "real", lanes) for column in columns]
             for r in rows:
-                value = f.load(f.at(a_rows[r], k))
+                value = f.load(f.at(a_rows[r], k * self.arg["a_depth"]))
                 for total, vector in zip(sums[r], b, strict=True):
                     total.add(vector * value)
         for r in rows:
             c_row = f.at(self.c, (row + r) * self.arg["c_stride"])
             for total, column in zip(sums[r], columns, strict=True):
-                f.store(total.get(), f.at(c_row, column))
+                value, place = total.get() * self.arg["scale"], f.at(c_row, column)
+                if self.spec.add:
+                    value = value + f.load(place, "real", lanes)
+                f.store(value, place)

@@ -1,0 +1,95 @@
+"""A linear map of a layer in the passes of training, through the products of kernels/cpu_linear.py.
+
+As `LinearPasses`, which it is tested against; each method is one call for all irreps and species.
+"""
+
+from dataclasses import replace
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from fastequi.irreps import SCALAR
+from fastequi.kernels import cpu_linear
+from fastequi.kernels.cpu_linear import Segments, Term
+from fastequi.model.linear import BlockLinear, SpeciesLinear
+from fastequi.model.linear_passes import Blocks, LinearPasses, add_gradient
+
+
+class CompiledLinearPasses(LinearPasses):
+    """`LinearPasses` on the CPU."""
+
+    def __init__(self, module: BlockLinear | SpeciesLinear) -> None:
+        super().__init__(module)
+        self.products = tuple(
+            Term(i, o, module.irreps_out.blocks[o][1].dim, *p.shape[-2:])
+            for (o, i, _), p in zip(self.terms, self.parameters, strict=True)
+        )
+        self.scaled = tuple(
+            replace(term, scale=scale)
+            for term, scale in zip(self.products, self.scales, strict=True)
+        )
+
+    def prepare(self, attributes: Tensor, bounds: list[tuple[int, int, int]]) -> None:
+        n_atoms = bounds[-1][2] if bounds else 0
+        self.segments = Segments(((0, n_atoms),), (0,))
+        if isinstance(self.module, SpeciesLinear):
+            ends = tuple((begin, end) for _, begin, end in bounds)
+            self.segments = Segments(ends, tuple(range(len(bounds))))
+            self._combine(attributes[[s for s, _, _ in bounds]] / sqrt(self.module.n_attributes))
+        else:
+            with torch.no_grad():
+                pairs = zip(self.parameters, self.scales, strict=True)
+                self.matrices = [(p * c).unsqueeze(0) for p, c in pairs]
+        self.transposed = [m.mT.contiguous() for m in self.matrices]
+
+    def _combine(self, mix: Tensor) -> None:
+        """Matrices of species, from their attributes."""
+        self.mix = mix  # differentiable
+        shapes = [(len(mix), *p.shape[1:]) for p in self.parameters]
+        self.matrices = [mix.new_empty(shape, requires_grad=False) for shape in shapes]
+        self.gradients = [torch.empty_like(m) for m in self.matrices]
+        cpu_linear.combine(mix.detach(), self.parameters, self.matrices, tuple(self.scales))
+
+    def forward(self, x: Blocks, y: Blocks, add: bool) -> None:
+        for o in self.missing if not add else ():
+            y[o].zero_()
+        cpu_linear.multiply(self.products, self.segments, _whole(x), self.matrices, y, add)
+
+    def adjoint(self, g: Blocks, dx: Blocks, add: bool) -> None:
+        backwards = tuple(term.transposed for term in self.products)
+        segments = self.segments.doubled if g[0].ndim == 4 else self.segments
+        cpu_linear.multiply(backwards, segments, _whole(g), self.transposed, dx, add)
+
+    def gradient(self, x: Blocks, g: Blocks) -> None:
+        x, g, segments = _whole(x), _whole(g), self.segments.doubled
+        if isinstance(self.module, SpeciesLinear):
+            cpu_linear.add_outer(self.products, segments, x, g, self.gradients)
+            return
+        found = [torch.empty_like(p) for p in self.parameters]
+        cpu_linear.add_outer(self.scaled, segments, x, g, found)
+        for parameter, gradient in zip(self.parameters, found, strict=True):
+            add_gradient(parameter, gradient)
+        if self.bias is not None:
+            add_gradient(self.bias, g[self.module.irreps_out.index(SCALAR)][0].sum(dim=(0, 1)))
+
+    def finish(self) -> None:
+        if not isinstance(self.module, SpeciesLinear):
+            return
+        found = [torch.empty_like(p) for p in self.parameters]
+        cpu_linear.spread(self.mix.detach(), self.gradients, found, tuple(self.scales))
+        for parameter, gradient in zip(self.parameters, found, strict=True):
+            add_gradient(parameter, gradient)
+        if not self.mix.requires_grad:
+            return
+        d_mix = torch.zeros_like(self.mix)
+        for matrix, parameter, scale in zip(
+            self.gradients, self.parameters, self.scales, strict=True
+        ):
+            d_mix.addmm_(matrix.flatten(1), parameter.detach().flatten(1).T, alpha=scale)
+        self.mix.backward(d_mix)
+
+
+def _whole(blocks: Blocks) -> Blocks:
+    """In one piece of memory each."""
+    return [block.contiguous() for block in blocks]
