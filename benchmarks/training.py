@@ -6,12 +6,14 @@ needs an environment with nequip (pip install 'fastequi[peers]') and the data (t
 what is missing is named and skipped. Same architecture, weights, batches and loss, float32, taking
 turns in one process. NequIP's step is its own module, loss, Adam and moving average with batches
 and neighbour lists ready, and nothing of Lightning's loop counted; fastequi's is
-`Trainer.train_step`, putting the batch together and the statistics of errors included. No speed is
-printed unless the first losses and gradients agree.
+`Trainer.train_step`, putting the batch together and the statistics of errors included. A turn is
+one step on every batch: steps follow each other as in a training, not one by one on caches that
+the other has filled. No speed is printed unless the first losses and gradients agree.
 """
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +24,7 @@ import torch
 from benchmarks.common import RESULTS, Results, Row, add_common_options, row, say, start
 from benchmarks.memory import peak_memory
 from benchmarks.timing import Timing, interleaved, ratio
-from benchmarks.training_cases import CASES, Case, Stepper, fastequi, nequip, start_of
+from benchmarks.training_cases import CASES, N_BATCHES, Case, Stepper, fastequi, nequip, start_of
 from fastequi.model.file import ModelData, read_model, save_model
 
 #: Relative differences of the first loss, and of all gradients as one vector, in float32.
@@ -103,8 +105,13 @@ def _apart(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> fl
 
 
 def _time(results: Results, name: str, steppers: dict[str, Stepper], repeats: int) -> None:
-    calls = {who: stepper.step for who, stepper in steppers.items()}
-    timings = interleaved(calls, results.device, repeats, warmup=3, budget_s=180.0)
+    def turn(stepper: Stepper) -> None:
+        for _ in range(N_BATCHES):
+            stepper.step()
+
+    calls = {who: partial(turn, stepper) for who, stepper in steppers.items()}
+    turns = interleaved(calls, results.device, repeats, warmup=1, budget_s=180.0)
+    timings = {who: timing.per(N_BATCHES) for who, timing in turns.items()}
     for who, timing in timings.items():
         results.add(_row(name, who, "time", "ms/step", timing.per(1e-3)))
         rate = timing.per(CASES[name].batch_size)

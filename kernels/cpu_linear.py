@@ -57,7 +57,10 @@ def multiply(
     terms: tuple[Term, ...], segments: Segments, x: Sequence[Tensor], matrices: Sequence[Tensor],
     y: Sequence[Tensor], add: bool,
 ) -> None:  # fmt: skip
-    """y (+)= scale x @ matrix of each term; matrices [different ones, n_in, n_out] of each term."""
+    """y (+)= scale x @ matrix of each term; matrices [different ones, n_in, n_out] of each term.
+
+    One matrix may be without its first dimension.
+    """
     shares = n_threads()
     values = _addresses("x", x) | _addresses("m", matrices) | _addresses("y", y)
     for s, (begin, end) in enumerate(segments.bounds):
@@ -65,7 +68,7 @@ def multiply(
     _multiply_plan(terms, segments.matrices, matrices[0].dtype, add, shares).run(values)
 
 
-def add_outer(
+def outer(
     terms: tuple[Term, ...], segments: Segments, x: Sequence[Tensor], g: Sequence[Tensor],
     gradients: Sequence[Tensor],
 ) -> None:  # fmt: skip
@@ -90,7 +93,7 @@ class ScaledProduct(torch.autograd.Function):
         y = x.new_empty((*x.shape[:-1], w.shape[1]))
         ctx.save_for_backward(x, w)
         ctx.term, ctx.segments = Term(0, 0, 1, *w.shape, scale), _one_segment(x)
-        multiply((ctx.term,), ctx.segments, [x], [w.unsqueeze(0)], [y], add=False)
+        multiply((ctx.term,), ctx.segments, [x], [w], [y], add=False)
         return y
 
     @staticmethod
@@ -99,11 +102,11 @@ class ScaledProduct(torch.autograd.Function):
         x, w = ctx.saved_tensors
         g, dx, dw = g.contiguous(), None, None
         if ctx.needs_input_grad[0]:
-            dx, back = torch.empty_like(x), w.T.contiguous().unsqueeze(0)
+            dx, back = torch.empty_like(x), w.T.contiguous()
             multiply((ctx.term.transposed,), ctx.segments, [g], [back], [dx], add=False)
         if ctx.needs_input_grad[1]:
             dw = torch.empty_like(w)
-            add_outer((ctx.term,), ctx.segments, [x], [g], [dw])
+            outer((ctx.term,), ctx.segments, [x], [g], [dw])
         return dx, dw, None
 
 

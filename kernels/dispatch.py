@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,17 +85,15 @@ def prepare(
         module.prepare(layers, dtype, stretched)
 
 
-def training_convolutions(
-    implementation: str,
-) -> tuple[Callable[..., list[Tensor]], Callable[..., list[Tensor]]]:
-    """(rows_convolution, tangent_convolution): the first and the second pass of training."""
+def training_passes(implementation: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """(rows_pass, tangent_pass): the convolution in the first and the second pass of training."""
     if implementation == "cpu":
         first, second = import_module(FUSED["cpu"]), import_module(_TANGENTS)
-        return first.rows_convolution, second.tangent_convolution
+        return first.rows_pass, second.tangent_pass
     trilinear = import_module(_TRILINEAR[implementation]).convolution
     return (
-        partial(rows_reference.rows_convolution, convolution=trilinear),
-        partial(tangent_reference.tangent_convolution, convolution=trilinear),
+        partial(rows_reference.rows_pass, convolution=trilinear),
+        partial(tangent_reference.tangent_pass, convolution=trilinear),
     )
 
 

@@ -1,18 +1,73 @@
-"""Parity of the two passes of training: `rows_convolution` and `tangent_convolution`.
+"""Parity of the two passes of training: `rows_pass` and `tangent_pass`.
 
     for problem in problems():
-        assert_rows_parity(my_rows_convolution, problem, torch.float32)
-        assert_tangent_parity(my_tangent_convolution, problem, torch.float32)
+        assert_rows_parity(differentiable_rows(my_rows_pass), problem, torch.float32)
+        assert_tangent_parity(differentiable_tangents(my_tangent_pass), problem, torch.float32)
 
 As `testing.py`: float64 references from the same rounded inputs, errors per tensor and per path.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from fastequi.kernels.convolution.rows_reference import rows_convolution
+from fastequi.kernels.convolution.edges import Edges
+from fastequi.kernels.convolution.rows_reference import Pullback, rows_convolution
 from fastequi.kernels.convolution.tangent_reference import tangent_convolution
+from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.testing import FusedForm, Place, Problem, compare, derivatives, edges_on
+
+
+def differentiable_rows(rows_pass: Callable[..., Any]) -> FusedForm:
+    """`rows_convolution` made of a pass and its pullback."""
+
+    def convolution(
+        x: list[Tensor], vectors: Tensor, edges: Edges, rows: Tensor, pair: Tensor,
+        instructions: Instructions,
+    ) -> list[Tensor]:  # fmt: skip
+        def run(vectors: Tensor, *x: Tensor) -> tuple[list[Tensor], Pullback]:
+            wants_x = any(block.requires_grad for block in x)
+            return rows_pass(list(x), vectors, edges, rows, pair, instructions, wants_x)
+
+        return list(_Pulled.apply(run, vectors, *x))
+
+    return convolution
+
+
+def differentiable_tangents(tangent_pass: Callable[..., Any]) -> FusedForm:
+    """`tangent_convolution` made of a pass and its pullback."""
+
+    def convolution(
+        x: list[Tensor], rows: Tensor, vectors: Tensor, displacements: Tensor, pair: Tensor,
+        edges: Edges, instructions: Instructions, moving: bool = True,
+    ) -> list[Tensor]:  # fmt: skip
+        def run(rows: Tensor, *x: Tensor) -> tuple[list[Tensor], Pullback]:
+            geometry = vectors, displacements, pair, edges
+            return tangent_pass(list(x), rows, *geometry, instructions, moving)
+
+        return list(_Pulled.apply(run, rows, *x))
+
+    return convolution
+
+
+class _Pulled(torch.autograd.Function):
+    """run(*leaves) gives an output and its pullback."""
+
+    @staticmethod
+    def forward(ctx: Any, run: Callable[..., Any], *leaves: Tensor) -> tuple[Tensor, ...]:
+        ctx.n_leaves = len(leaves)
+        out, ctx.pullback = run(*leaves)
+        return tuple(out)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        found = ctx.pullback(gradients)
+        return None, *found, *[None] * (ctx.n_leaves - len(found))
 
 
 def pairs_of(problem: Problem) -> tuple[Tensor, int]:

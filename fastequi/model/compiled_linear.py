@@ -3,7 +3,6 @@
 As `LinearPasses`, which it is tested against; each method is one call for all irreps and species.
 """
 
-from dataclasses import replace
 from math import sqrt
 
 import torch
@@ -21,26 +20,22 @@ class CompiledLinearPasses(LinearPasses):
 
     def __init__(self, module: BlockLinear | SpeciesLinear) -> None:
         super().__init__(module)
+        scales = self.scales if isinstance(module, BlockLinear) else [1.0] * len(self.scales)
         self.products = tuple(
-            Term(i, o, module.irreps_out.blocks[o][1].dim, *p.shape[-2:])
-            for (o, i, _), p in zip(self.terms, self.parameters, strict=True)
+            Term(i, o, module.irreps_out.blocks[o][1].dim, *p.shape[-2:], scale)
+            for (o, i, _), p, scale in zip(self.terms, self.parameters, scales, strict=True)
         )
-        self.scaled = tuple(
-            replace(term, scale=scale)
-            for term, scale in zip(self.products, self.scales, strict=True)
-        )
+        self.backwards = tuple(term.transposed for term in self.products)
 
     def prepare(self, attributes: Tensor, bounds: list[tuple[int, int, int]]) -> None:
         n_atoms = bounds[-1][2] if bounds else 0
         self.segments = Segments(((0, n_atoms),), (0,))
+        self.matrices = [p.detach() for p in self.parameters]
         if isinstance(self.module, SpeciesLinear):
             ends = tuple((begin, end) for _, begin, end in bounds)
             self.segments = Segments(ends, tuple(range(len(bounds))))
             self._combine(attributes[[s for s, _, _ in bounds]] / sqrt(self.module.n_attributes))
-        else:
-            with torch.no_grad():
-                pairs = zip(self.parameters, self.scales, strict=True)
-                self.matrices = [(p * c).unsqueeze(0) for p, c in pairs]
+        self.doubled = self.segments.doubled
         self.transposed = [m.mT.contiguous() for m in self.matrices]
 
     def _combine(self, mix: Tensor) -> None:
@@ -48,7 +43,6 @@ class CompiledLinearPasses(LinearPasses):
         self.mix = mix  # differentiable
         shapes = [(len(mix), *p.shape[1:]) for p in self.parameters]
         self.matrices = [mix.new_empty(shape, requires_grad=False) for shape in shapes]
-        self.gradients = [torch.empty_like(m) for m in self.matrices]
         cpu_linear.combine(mix.detach(), self.parameters, self.matrices, tuple(self.scales))
 
     def forward(self, x: Blocks, y: Blocks, add: bool) -> None:
@@ -57,17 +51,16 @@ class CompiledLinearPasses(LinearPasses):
         cpu_linear.multiply(self.products, self.segments, _whole(x), self.matrices, y, add)
 
     def adjoint(self, g: Blocks, dx: Blocks, add: bool) -> None:
-        backwards = tuple(term.transposed for term in self.products)
-        segments = self.segments.doubled if g[0].ndim == 4 else self.segments
-        cpu_linear.multiply(backwards, segments, _whole(g), self.transposed, dx, add)
+        segments = self.doubled if g[0].ndim == 4 else self.segments
+        cpu_linear.multiply(self.backwards, segments, _whole(g), self.transposed, dx, add)
 
     def gradient(self, x: Blocks, g: Blocks) -> None:
-        x, g, segments = _whole(x), _whole(g), self.segments.doubled
+        x, g = _whole(x), _whole(g)
+        found = [torch.empty_like(m) for m in self.matrices]
+        cpu_linear.outer(self.products, self.doubled, x, g, found)
         if isinstance(self.module, SpeciesLinear):
-            cpu_linear.add_outer(self.products, segments, x, g, self.gradients)
+            self.gradients = found
             return
-        found = [torch.empty_like(p) for p in self.parameters]
-        cpu_linear.add_outer(self.scaled, segments, x, g, found)
         for parameter, gradient in zip(self.parameters, found, strict=True):
             add_gradient(parameter, gradient)
         if self.bias is not None:

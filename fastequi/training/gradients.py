@@ -21,8 +21,9 @@ from torch import Tensor
 from fastequi.errors import InputError
 from fastequi.graph import Graph, edge_vectors
 from fastequi.kernels.convolution.edges import Edges, make_edges
+from fastequi.kernels.convolution.rows_reference import Pullback
 from fastequi.kernels.cpu_linear import ScaledProduct
-from fastequi.kernels.dispatch import prepare_training, training_convolutions
+from fastequi.kernels.dispatch import prepare_training, training_passes
 from fastequi.model import tangent
 from fastequi.model.compiled_linear import CompiledLinearPasses
 from fastequi.model.linear_passes import LinearPasses
@@ -73,7 +74,7 @@ class TangentGradient:
         self.layers = [LayerPasses(layer, linear) for layer in network.interactions()]
         instructions = [layer.shapes.instructions for layer in network.interactions()]
         prepare_training(implementation, instructions, network.dtype)
-        self.rows_convolution, self.tangent_convolution = training_convolutions(implementation)
+        self.rows_pass, self.tangent_pass = training_passes(implementation)
 
     def predict(self, sample: Sample) -> Prediction:
         """Energies, forces and stress; keeps no autograd graph."""
@@ -113,7 +114,7 @@ class _Run:
         self.by_atom = make_edges(place[graph.edge_src][self.edges], receiver, graph.n_atoms)
         self.by_species = replace(self.by_atom, sender=self.species[self.by_atom.sender])
         self.pair = sample.pair[self.edges]
-        self.moves = self.vectors[self.edges].to(self.network.dtype).requires_grad_(True)
+        self.moves = self.vectors[self.edges].to(self.network.dtype)
         counts = torch.bincount(self.species, minlength=len(self.network.embedding)).tolist()
         ends = [0, *accumulate(counts)]
         self.bounds = [(s, ends[s], ends[s + 1]) for s, n in enumerate(counts) if n]
@@ -164,14 +165,12 @@ class _Run:
         """One layer; keeps what its adjoint needs."""
         layer = self.g.layers[k]
         sent = layer.send(x, 0) if k else self.first_sent
-        leaves = [s.detach().requires_grad_(k > 0) for s in sent]
         edges, instructions = self._edges(k), layer.layer.shapes.instructions
-        with torch.enable_grad():
-            summed = self.g.rows_convolution(
-                leaves, self.moves, edges, row, self.pair, instructions
-            )
-        self.convolved.append((leaves, summed))
-        return layer.mix(x, [m.detach() for m in summed], 0)
+        summed, pullback = self.g.rows_pass(
+            sent, self.moves, edges, row, self.pair, instructions, wants_x=k > 0
+        )
+        self.convolved.append((summed, pullback))
+        return layer.mix(x, summed, 0)
 
     def _edges(self, k: int) -> Edges:
         """In the first layer species send, not atoms."""
@@ -186,13 +185,12 @@ class _Run:
         """dE/dr of the (sorted) edges from dE/dx of the last layer."""
         total = torch.zeros_like(self.moves)
         for k in reversed(range(len(self.g.layers))):
-            layer, (sent, summed) = self.g.layers[k], self.convolved[k]
-            gm, gx = layer.unmix(g, [m.detach() for m in summed], [x[0] for x in self.x[k]])
-            wanted = [self.moves, *(sent if k else [])]
-            found = torch.autograd.grad(summed, wanted, gm, materialize_grads=True)
-            total += found[0]
+            layer, (summed, pullback) = self.g.layers[k], self.convolved[k]
+            gm, gx = layer.unmix(g, summed, [x[0] for x in self.x[k]])
+            d_vectors, *gs = pullback(gm)
+            total += d_vectors
             if k:
-                layer.unsend_(list(found[1:]), gx)
+                layer.unsend_(gs, gx)
             g = gx
         return total
 
@@ -219,39 +217,31 @@ class _Run:
         g = self._reverse_readout(weights[self.atoms])
         d_rows = []
         for k in reversed(range(len(rows))):
-            layer, (sent, summed) = self.g.layers[k], made[k]
-            gm, gx = layer.reverse_mix(g, _unstacked(summed), self.x[k])
-            found = torch.autograd.grad(
-                summed, [rows[k], *sent], _stacked(gm), materialize_grads=True
-            )
-            d_rows.append(found[0])
+            layer, (summed, pullback) = self.g.layers[k], made[k]
+            gm, gx = layer.reverse_mix(g, summed, self.x[k])
+            d_row, *gs = pullback(_stacked(gm))
+            d_rows.append(d_row)
             if k:
-                layer.reverse_send_(_unstacked(found[1:]), self.x[k], gx)
+                layer.reverse_send_(_unstacked(gs), self.x[k], gx)
             else:
-                torch.autograd.backward(self.first_sent, found[1:])
+                torch.autograd.backward(self.first_sent, gs)
             layer.finish()
             g = gx
         torch.autograd.backward(rows, d_rows[::-1])
         self.first_x.backward(g[0][0])
 
-    def _tangents(
-        self, k: int, row: Tensor, turns: Tensor
-    ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
-        """The tangents of one layer, written behind its values; (sent, summed), differentiable."""
+    def _tangents(self, k: int, row: Tensor, turns: Tensor) -> tuple[list[Tensor], Pullback]:
+        """The tangents of one layer, written behind its values; (summed, its pullback)."""
         layer, x = self.g.layers[k], self.x[k]
         if k:
             layer.send(x, 1)
-            sent = _stacked(layer.sent)
-        else:
-            sent = [s.detach() for s in self.first_sent]
-        leaves = [s.requires_grad_(True) for s in sent]
-        with torch.enable_grad():
-            summed = self.g.tangent_convolution(
-                leaves, row, self.moves, turns, self.pair, self._edges(k),
-                layer.layer.shapes.instructions, moving=k > 0,
-            )  # fmt: skip
-        layer.mix(x, [m[1] for m in _unstacked(summed)], 1)
-        return leaves, tuple(summed)
+        out, pullback = self.g.tangent_pass(
+            _stacked(layer.sent) if k else self.first_sent, row, self.moves, turns, self.pair,
+            self._edges(k), layer.layer.shapes.instructions, moving=k > 0,
+        )  # fmt: skip
+        summed = _unstacked(out)
+        layer.mix(x, [m[1] for m in summed], 1)
+        return summed, pullback
 
     def _reverse_readout(self, weights: Tensor) -> list[Tensor]:
         last = _stacked(self.x[-1])[0].detach().requires_grad_(True)

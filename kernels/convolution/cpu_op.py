@@ -3,7 +3,7 @@ radial tables, and for the first pass of training with rows of weights.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from fastequi.kernels.convolution.cpu_launch import (
 )
 from fastequi.kernels.convolution.cpu_printer import Source
 from fastequi.kernels.convolution.edges import Edges
+from fastequi.kernels.convolution.rows_reference import Pullback
 from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.radial_table import RadialTable
 
@@ -49,20 +50,23 @@ def fused_convolution(
     return list(_Fused.apply(arrays, weights, instructions, vectors, *x))
 
 
-def rows_convolution(
+def rows_pass(
     x: list[Tensor],
     vectors: Tensor,
     edges: Edges,
     rows: Tensor,
     pair: Tensor,
     instructions: Instructions,
-) -> list[Tensor]:
-    """As `rows_reference.rows_convolution`; differentiable once, in x and vectors."""
+    wants_x: bool,
+) -> tuple[list[Tensor], Pullback]:
+    """As `rows_reference.rows_pass`."""
     arrays = edges.keep(
         "rows", (vectors,), None, lambda: edge_arrays(edges, vectors.dtype, vectors=vectors)
     )
     weights = _Weights("rows", {"rows": rows.detach().contiguous(), "pair": pair.contiguous()})
-    return list(_Fused.apply(arrays, weights, instructions, vectors, *x))
+    x = [block.detach().contiguous() for block in x]
+    out = _values(arrays, weights, instructions, x)
+    return out, lambda g: _adjoint(arrays, weights, instructions, x, g, wants_x)
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,36 @@ def _order(instructions: Instructions, dtype: torch.dtype) -> Tensor:
     return torch.cat([torch.arange(0), *places])
 
 
+def _values(
+    arrays: EdgeArrays, weights: _Weights, instructions: Instructions, x: Sequence[Tensor]
+) -> list[Tensor]:
+    dtype, n_atoms = x[0].dtype, len(arrays.row_start) - 1
+    out = [
+        torch.empty((n_atoms, ir.dim, mul), dtype=dtype) for mul, ir in instructions.irreps_out
+    ]
+    Launch(
+        instructions, arrays, dtype, weights.source, (), x, out, weights.pointers
+    ).run_over_receivers()
+    return out
+
+
+def _adjoint(
+    arrays: EdgeArrays, weights: _Weights, instructions: Instructions, x: Sequence[Tensor],
+    g: Sequence[Tensor], wants_x: bool,
+) -> list[Tensor]:  # fmt: skip
+    """dE/dvectors, and dE/dx where it is wanted, from dE/dout."""
+    dtype = x[0].dtype
+    dx = [torch.zeros_like(block) for block in x] if wants_x else []
+    shares = n_shares(instructions, dtype)
+    dvectors = torch.zeros((shares, 3, arrays.edge_stride), dtype=dtype)
+    Launch(
+        instructions, arrays, dtype, weights.source,
+        ("x", "edges") if wants_x else ("edges",), x, [block.contiguous() for block in g],
+        weights.pointers, dx,
+    ).run_over_channels({"dvectors": dvectors})  # fmt: skip
+    return [dvectors.sum(dim=0)[:, : arrays.n_edges].T, *dx]
+
+
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -136,35 +170,15 @@ class _Fused(torch.autograd.Function):
         vectors: Tensor, *x: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         x = tuple(block.contiguous() for block in x)
-        n_atoms = len(arrays.row_start) - 1
-        out = [
-            torch.empty((n_atoms, ir.dim, mul), dtype=vectors.dtype)
-            for mul, ir in instructions.irreps_out
-        ]
-        Launch(
-            instructions, arrays, vectors.dtype, weights.source, (), x, out, weights.pointers
-        ).run_over_receivers()
-        ctx.arrays, ctx.weights, ctx.instructions = arrays, weights, instructions
+        ctx.problem = arrays, weights, instructions
         ctx.save_for_backward(*x)
-        return tuple(out)
+        return tuple(_values(*ctx.problem, x))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
-        x, arrays, weights, instructions = (
-            ctx.saved_tensors, ctx.arrays, ctx.weights, ctx.instructions
-        )  # fmt: skip
-        dtype = x[0].dtype
         wants_x = any(ctx.needs_input_grad[4:])
-        dx = [torch.zeros_like(block) for block in x] if wants_x else []
-        shares = n_shares(instructions, dtype)
-        dvectors = torch.zeros((shares, 3, arrays.edge_stride), dtype=dtype)
-        Launch(
-            instructions, arrays, dtype, weights.source,
-            ("x", "edges") if wants_x else ("edges",), x, [g.contiguous() for g in gradients],
-            weights.pointers, dx,
-        ).run_over_channels({"dvectors": dvectors})  # fmt: skip
-        total = dvectors.sum(dim=0)[:, : arrays.n_edges].T
-        return None, None, None, total, *(dx if wants_x else [None] * len(x))
+        total, *dx = _adjoint(*ctx.problem, ctx.saved_tensors, gradients, wants_x)
+        return None, None, None, total, *(dx if wants_x else [None] * len(ctx.saved_tensors))

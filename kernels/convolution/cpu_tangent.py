@@ -1,4 +1,4 @@
-"""The tangent convolution on the CPU, with its first derivative: the second pass of training.
+"""The tangent convolution on the CPU, with its pullback: the second pass of training.
 
 Threads share receivers in the forward pass and channels in the adjoint, as in `cpu_launch.py`.
 """
@@ -6,7 +6,6 @@ Threads share receivers in the forward pass and channels in the adjoint, as in `
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,13 +29,14 @@ from fastequi.kernels.convolution.cpu_tangent_kernels import (
     print_tangent_kernel,
 )
 from fastequi.kernels.convolution.edges import Edges
+from fastequi.kernels.convolution.rows_reference import Pullback
 from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.llvm.compiler import Kernel, entry_name
 from fastequi.kernels.llvm.plan import Named, Plan, PlannedCall
 from fastequi.kernels.llvm.threads import n_threads
 
 
-def tangent_convolution(
+def tangent_pass(
     x: list[Tensor],
     rows: Tensor,
     vectors: Tensor,
@@ -45,8 +45,8 @@ def tangent_convolution(
     edges: Edges,
     instructions: Instructions,
     moving: bool = True,
-) -> list[Tensor]:
-    """As `tangent_reference.tangent_convolution`; differentiable once, in x and rows."""
+) -> tuple[list[Tensor], Pullback]:
+    """As `tangent_reference.tangent_pass`."""
     assert rows.shape[1:] == (2, instructions.n_weights), "rows are [pairs, 2, n_weights]"
     assert pair.dtype == torch.int64
     assert all(block.dtype == rows.dtype for block in x), "rows and features differ in precision"
@@ -56,7 +56,30 @@ def tangent_convolution(
         (n_threads(), rows.dtype, len(rows)),
         lambda: _geometry(edges, vectors, displacements, pair, rows),
     )
-    return list(_Tangent.apply(geometry, instructions, moving, rows, *x))
+    rows, x = rows.detach().contiguous(), [block.detach().contiguous() for block in x]
+    out = [
+        torch.empty((2 * geometry.n_atoms, ir.dim, mul), dtype=rows.dtype)
+        for mul, ir in instructions.irreps_out
+    ]
+    values = {"rows": rows.data_ptr(), **_addresses("x", x), **_addresses("out", out)}
+    work = _work(instructions, rows.dtype, False, moving, geometry.n_shares)
+    work.run(geometry, values, rows.dtype)
+    return out, lambda g: _adjoint(geometry, instructions, moving, rows, x, g)
+
+
+def _adjoint(
+    geometry: "_Geometry", instructions: Instructions, moving: bool, rows: Tensor, x: list[Tensor],
+    gradients: Sequence[Tensor],
+) -> list[Tensor]:  # fmt: skip
+    """Gradients of rows and x."""
+    g = [block.contiguous() for block in gradients]
+    new = torch.empty if geometry.all_pairs else torch.zeros  # first edges need no zeros
+    d_rows, d_x = new(rows.shape, dtype=rows.dtype), [torch.zeros_like(block) for block in x]
+    values = {"rows": rows.data_ptr(), "d_rows": d_rows.data_ptr()}
+    values |= _addresses("x", x) | _addresses("d_x", d_x) | _addresses("out", g)
+    work = _work(instructions, rows.dtype, True, moving, n_threads())
+    work.run(geometry, values, rows.dtype)
+    return [d_rows, *d_x]
 
 
 def prepare_training(layers: list[Instructions], dtype: torch.dtype) -> None:
@@ -225,40 +248,3 @@ def _addresses(name: str, blocks: Sequence[Tensor]) -> dict[str, int]:
     return {f"{name}{i}": at for i, at in enumerate(first)} | {
         f"{name}_tangents{i}": at for i, at in enumerate(halves)
     }
-
-
-# -- the operator --------------------------------------------------------------------------------
-
-
-class _Tangent(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, geometry: _Geometry, instructions: Instructions, moving: bool, rows: Tensor,
-        *x: Tensor,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        rows, x = rows.contiguous(), tuple(block.contiguous() for block in x)
-        out = [
-            torch.empty((2 * geometry.n_atoms, ir.dim, mul), dtype=rows.dtype)
-            for mul, ir in instructions.irreps_out
-        ]
-        values = {"rows": rows.data_ptr(), **_addresses("x", x), **_addresses("out", out)}
-        work = _work(instructions, rows.dtype, False, moving, geometry.n_shares)
-        work.run(geometry, values, rows.dtype)
-        ctx.geometry, ctx.instructions, ctx.moving = geometry, instructions, moving
-        ctx.save_for_backward(rows, *x)
-        return tuple(out)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, *gradients: Tensor
-    ) -> tuple[Tensor | None, ...]:
-        rows, *x = ctx.saved_tensors
-        g = [block.contiguous() for block in gradients]
-        new = torch.empty if ctx.geometry.all_pairs else torch.zeros  # first edges need no zeros
-        d_rows, d_x = new(rows.shape, dtype=rows.dtype), [torch.zeros_like(block) for block in x]
-        values = {"rows": rows.data_ptr(), "d_rows": d_rows.data_ptr()}
-        values |= _addresses("x", x) | _addresses("d_x", d_x) | _addresses("out", g)
-        work = _work(ctx.instructions, rows.dtype, True, ctx.moving, n_threads())
-        work.run(ctx.geometry, values, rows.dtype)
-        return None, None, None, d_rows, *d_x

@@ -4,7 +4,8 @@ The inference form (`fused_reference.py`) with weights from rows rather than fro
 radial network gives, per pair of atoms, W and dW/dr. Both directed edges of a pair share its row.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from fastequi.kernels.convolution import reference
 from fastequi.kernels.convolution.edges import Edges
 from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.spherical_harmonics import spherical_harmonics
+
+#: Gradients of the inputs of a pass, from those of its output.
+Pullback = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
 
 def rows_convolution(
@@ -41,3 +45,30 @@ def rows_convolution(
     return convolution(
         x, harmonics, weights, edges.sender, edges.receiver, instructions, edges.n_receivers
     )
+
+
+def rows_pass(
+    x: list[Tensor],
+    vectors: Tensor,
+    edges: Edges,
+    rows: Tensor,
+    pair: Tensor,
+    instructions: Instructions,
+    wants_x: bool,
+    *,
+    convolution: Callable[..., list[Tensor]] = reference.convolution,
+) -> tuple[list[Tensor], Pullback]:
+    """`rows_convolution` and its pullback: gradients of vectors, and of x where it is wanted."""
+    leaf = vectors.detach().requires_grad_(True)
+    leaves = [block.detach().requires_grad_(wants_x) for block in x]
+    with torch.enable_grad():
+        out = rows_convolution(
+            leaves, leaf, edges, rows, pair, instructions, convolution=convolution
+        )
+    wanted = [leaf, *(leaves if wants_x else [])]
+    return [block.detach() for block in out], partial(gradients, out, wanted)
+
+
+def gradients(out: Sequence[Tensor], leaves: Sequence[Tensor], g: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Of leaves of autograd, zeros where there is no path."""
+    return torch.autograd.grad(out, leaves, g, materialize_grads=True)

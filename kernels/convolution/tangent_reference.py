@@ -12,12 +12,14 @@ of the trilinear form; the definition that the fast versions are held to.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from fastequi.kernels.convolution import reference
 from fastequi.kernels.convolution.edges import Edges
+from fastequi.kernels.convolution.rows_reference import Pullback, gradients
 from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.spherical_harmonics import spherical_harmonics
 
@@ -60,6 +62,28 @@ def tangent_convolution(
         terms.append(apply(tangents, harmonics, value))
     dout = [torch.stack(parts).sum(dim=0) for parts in zip(*terms, strict=True)]
     return [torch.cat(halves) for halves in zip(out, dout, strict=True)]
+
+
+def tangent_pass(
+    x: list[Tensor],
+    rows: Tensor,
+    vectors: Tensor,
+    displacements: Tensor,
+    pair: Tensor,
+    edges: Edges,
+    instructions: Instructions,
+    moving: bool = True,
+    *,
+    convolution: Callable[..., list[Tensor]] = reference.convolution,
+) -> tuple[list[Tensor], Pullback]:
+    """`tangent_convolution` and its pullback: gradients of rows and x."""
+    leaves = [block.detach().requires_grad_(True) for block in (rows, *x)]
+    geometry = vectors.detach(), displacements, pair, edges
+    with torch.enable_grad():
+        out = tangent_convolution(
+            leaves[1:], leaves[0], *geometry, instructions, moving, convolution=convolution
+        )
+    return [block.detach() for block in out], partial(gradients, out, leaves)
 
 
 @torch.no_grad()

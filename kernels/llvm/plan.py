@@ -8,6 +8,7 @@ named values, added by two numpy operations per run.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 
 import numpy as np
 
@@ -71,6 +72,7 @@ class Plan:
     def _link(self, numbers: list[int | Named]) -> None:
         names = {n.name: None for n in numbers if isinstance(n, Named)} | {_HERE: None}
         self.names = [name for name in names if name != _HERE]
+        self._given = itemgetter(_NONE, _HERE, *self.names)
         index = {name: i for i, name in enumerate([_NONE, _HERE, *self.names])}
         parts = [(n.name, n.offset) if isinstance(n, Named) else (_NONE, n) for n in numbers]
         self._selector = np.array([index[name] for name, _ in parts])
@@ -81,8 +83,8 @@ class Plan:
         if self._n_shares == 0:
             return
         data = np.empty_like(self._template)
-        here = data.ctypes.data
-        given = np.array([0, here, *(values[name] for name in self.names)], dtype=np.int64)
+        here = data.__array_interface__["data"][0]
+        given = np.array(self._given({**values, _NONE: 0, _HERE: here}), dtype=np.int64)
         np.add(self._template, given[self._selector], out=data)
         run_team(self._n_shares, here)
 

@@ -11,10 +11,11 @@ import torch
 
 from fastequi.irreps import Irreps
 from fastequi.kernels.convolution import cpu_op
-from fastequi.kernels.convolution.cpu_tangent import tangent_convolution
+from fastequi.kernels.convolution.cpu_tangent import tangent_pass
 from fastequi.kernels.convolution.tangent_reference import tangent_convolution as tangents
 from fastequi.kernels.instructions import make_instructions
 from fastequi.kernels.testing import Problem, relative_rms
+from fastequi.kernels.testing_tangents import differentiable_rows, differentiable_tangents
 
 CHANNELS = 64
 IRREPS = Irreps.parse(f"{CHANNELS}x0e+{CHANNELS}x1o+{CHANNELS}x2e")
@@ -56,13 +57,15 @@ def test_tables():
 def test_rows():
     vectors, rows, pair = PROBLEM.vectors().to(torch.float32), rows_of(), every_edge()
     assert_same_far_away(
-        lambda x, e: cpu_op.rows_convolution(x, vectors, e, rows, pair, PROBLEM.instructions)
+        lambda x, e: differentiable_rows(cpu_op.rows_pass)(
+            x, vectors, e, rows, pair, PROBLEM.instructions
+        )
     )
 
 
 def test_tangents():
     vectors, rows, pair = PROBLEM.vectors().to(torch.float32), rows_of(), every_edge()
-    for run in (tangent_convolution, tangents):
+    for run in (differentiable_tangents(tangent_pass), tangents):
         assert_same_far_away(
             lambda x, e, run=run: run(
                 x, rows, vectors, 0.1 * vectors, pair, e, PROBLEM.instructions, moving=False

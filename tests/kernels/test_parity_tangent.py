@@ -12,14 +12,16 @@ from torch import Tensor
 from fastequi.irreps import Irreps
 from fastequi.kernels.convolution import cpu_launch, cpu_tangent, reference, tangent_reference
 from fastequi.kernels.convolution.edges import Edges, make_edges
-from fastequi.kernels.dispatch import prepare_training, training_convolutions
+from fastequi.kernels.dispatch import prepare_training, training_passes
 from fastequi.kernels.instructions import make_instructions
 from fastequi.kernels.llvm import compiler
 from fastequi.kernels.spherical_harmonics import spherical_harmonics
-from fastequi.kernels.testing import Problem, problems, relative_rms
+from fastequi.kernels.testing import FusedForm, Problem, problems, relative_rms
 from fastequi.kernels.testing_tangents import (
     assert_rows_parity,
     assert_tangent_parity,
+    differentiable_rows,
+    differentiable_tangents,
     pairs_of,
     random_displacements,
     random_rows,
@@ -35,8 +37,14 @@ PROBLEMS = [
 ]
 
 
+def convolutions(implementation: str) -> tuple[FusedForm, FusedForm]:
+    """The two passes as differentiable functions."""
+    rows_pass, tangent_pass = training_passes(implementation)
+    return differentiable_rows(rows_pass), differentiable_tangents(tangent_pass)
+
+
 def assert_parity(implementation: str, problem: Problem, dtype: torch.dtype) -> None:
-    rows_convolution, tangent_convolution = training_convolutions(implementation)
+    rows_convolution, tangent_convolution = convolutions(implementation)
     assert_rows_parity(rows_convolution, problem, dtype)
     assert_tangent_parity(tangent_convolution, problem, dtype)
     assert_tangent_parity(tangent_convolution, problem, dtype, moving=False)
@@ -67,14 +75,15 @@ def test_layers_share_the_geometry_until_it_changes(monkeypatch: pytest.MonkeyPa
         geometry = (vectors, displacements, pair, edges)
         return convolution(problem.features(), rows, *geometry, problem.instructions, False)
 
+    fast = differentiable_tangents(cpu_tangent.tangent_pass)
     made = []
     geometry = cpu_tangent._geometry
     monkeypatch.setattr(cpu_tangent, "_geometry", lambda *a: made.append(a) or geometry(*a))
     for _ in range(2):
-        run(cpu_tangent.tangent_convolution, edges)
+        run(fast, edges)
     assert len(made) == 1
     vectors += 0.1
-    got = run(cpu_tangent.tangent_convolution, edges)
+    got = run(fast, edges)
     assert len(made) == 2
     expected = run(tangent_reference.tangent_convolution, problem.edges())
     for block, value in zip(got, expected, strict=True):
@@ -175,7 +184,7 @@ def by_double_backward(network: Network) -> list[Tensor]:
 
 
 def by_two_passes(network: Network, implementation: str) -> list[Tensor]:
-    rows_convolution, tangent_convolution = training_convolutions(implementation)
+    rows_convolution, tangent_convolution = convolutions(implementation)
     rows = [network.rows(k) for k in range(2)]
     vectors = network.along_edges(network.positions).requires_grad_()
 

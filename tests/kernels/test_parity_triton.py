@@ -13,7 +13,7 @@ from fastequi.kernels.convolution import triton_launch, triton_op
 from fastequi.kernels.convolution.edges import Edges
 from fastequi.kernels.convolution.fused_reference import fused_convolution
 from fastequi.kernels.convolution.reference import convolution
-from fastequi.kernels.dispatch import training_convolutions
+from fastequi.kernels.dispatch import training_passes
 from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.radial_table import RadialTable
 from fastequi.kernels.testing import (
@@ -24,7 +24,12 @@ from fastequi.kernels.testing import (
     problems,
     relative_rms,
 )
-from fastequi.kernels.testing_tangents import assert_rows_parity, assert_tangent_parity
+from fastequi.kernels.testing_tangents import (
+    assert_rows_parity,
+    assert_tangent_parity,
+    differentiable_rows,
+    differentiable_tangents,
+)
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 NAMED = {problem.name: problem for problem in problems()}
@@ -54,8 +59,9 @@ def test_fused_form(problem: Problem, dtype):
 
 
 def test_training_in_two_passes():
-    rows_convolution, tangent_convolution = training_convolutions("triton")
-    assert_rows_parity(rows_convolution, NAMED["full"], device=DEVICE)
+    rows_pass, tangent_pass = training_passes("triton")
+    tangent_convolution = differentiable_tangents(tangent_pass)
+    assert_rows_parity(differentiable_rows(rows_pass), NAMED["full"], device=DEVICE)
     assert_tangent_parity(tangent_convolution, NAMED["full"], device=DEVICE)
     assert_tangent_parity(tangent_convolution, NAMED["full"], device=DEVICE, moving=False)
 
