@@ -10,7 +10,6 @@ Atoms come in segments that have one matrix in common: atoms of a species; value
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,6 +36,10 @@ class Term:
     def transposed(self) -> "Term":
         return Term(self.target, self.source, self.components, self.n_out, self.n_in, self.scale)
 
+    def bytes(self, dtype: torch.dtype) -> int:
+        """Of one matrix."""
+        return self.n_in * self.n_out * dtype.itemsize
+
 
 @dataclass(frozen=True, slots=True)
 class Segments:
@@ -44,6 +47,11 @@ class Segments:
 
     bounds: tuple[tuple[int, int], ...]
     matrices: tuple[int, ...]
+
+    @classmethod
+    def one(cls, n_atoms: int) -> "Segments":
+        """All atoms have the same matrix."""
+        return cls(((0, n_atoms),), (0,))
 
     @property
     def doubled(self) -> "Segments":
@@ -53,139 +61,138 @@ class Segments:
         return Segments(self.bounds + later, self.matrices * 2)
 
 
-def multiply(
-    terms: tuple[Term, ...], segments: Segments, x: Sequence[Tensor], matrices: Sequence[Tensor],
-    y: Sequence[Tensor], add: bool,
-) -> None:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Multiply:
     """y (+)= scale x @ matrix of each term; matrices [different ones, n_in, n_out] of each term.
 
     One matrix may be without its first dimension.
     """
-    shares = n_threads()
-    values = _addresses("x", x) | _addresses("m", matrices) | _addresses("y", y)
-    for s, (begin, end) in enumerate(segments.bounds):
-        values |= {f"cut{s}.{k}": begin + (end - begin) * k // shares for k in range(shares + 1)}
-    _multiply_plan(terms, segments.matrices, matrices[0].dtype, add, shares).run(values)
+
+    terms: tuple[Term, ...]
+    segments: Segments
+    x: Sequence[Tensor]
+    matrices: Sequence[Tensor]
+    y: Sequence[Tensor]
+    add: bool
+
+    @property
+    def key(self) -> "_MultiplyKey":
+        return _MultiplyKey(self.terms, self.segments.matrices, self.add)
+
+    def values(self, name: str, shares: int) -> dict[str, int]:
+        """What the plan calls by name; threads share all atoms, each its part of every segment."""
+        values = _addresses(f"{name}x", self.x) | _addresses(f"{name}y", self.y)
+        values |= _addresses(f"{name}m", self.matrices)
+        bounds = self.segments.bounds
+        n_atoms = bounds[-1][1]
+        for share in range(shares + 1):
+            cut = n_atoms * share // shares
+            for s, (begin, end) in enumerate(bounds):
+                values[f"{name}cut{s}.{share}"] = min(max(cut, begin), end)
+        return values
 
 
-def outer(
-    terms: tuple[Term, ...], segments: Segments, x: Sequence[Tensor], g: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-) -> None:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Outer:
     """gradients = scale x^T g, summed over the segments of each matrix: [matrices, n_in, n_out]."""
-    values = _addresses("x", x) | _addresses("g", g) | _addresses("d", gradients)
-    dtype = gradients[0].dtype
-    for s, (begin, end) in enumerate(segments.bounds):
-        for term in terms:
-            values[f"depth{s}.{term.components}"] = (end - begin) * term.components
-            for name, block, width in (("x", term.source, term.n_in), ("g", term.target, term.n_out)):
-                step = term.components * width * dtype.itemsize
-                values[f"{name}{block}.{s}"] = values[f"{name}{block}"] + begin * step
-    _outer_plan(terms, segments.matrices, dtype, n_threads()).run(values)
+
+    terms: tuple[Term, ...]
+    segments: Segments
+    x: Sequence[Tensor]
+    g: Sequence[Tensor]
+    gradients: Sequence[Tensor]
+
+    @property
+    def key(self) -> "_OuterKey":
+        return _OuterKey(self.terms, self.segments.matrices)
+
+    def values(self, name: str, shares: int) -> dict[str, int]:
+        """What the plan calls by name; threads share the rows of the gradients."""
+        values = _addresses(f"{name}d", self.gradients)
+        x, g = ([block.data_ptr() for block in blocks] for blocks in (self.x, self.g))
+        item = self.gradients[0].element_size()
+        for s, (begin, end) in enumerate(self.segments.bounds):
+            for term in self.terms:
+                rows, first = (n * term.components for n in (end - begin, begin))
+                values[f"{name}depth{s}.{term.components}"] = rows
+                values[f"{name}x{term.source}.{s}"] = x[term.source] + first * term.n_in * item
+                values[f"{name}g{term.target}.{s}"] = g[term.target] + first * term.n_out * item
+        return values
 
 
-class ScaledProduct(torch.autograd.Function):
-    """scale x @ w for rows x [..., n_in] and w [n_in, n_out]; differentiable once."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, scale: float) -> Tensor:
-        x = x.contiguous()
-        y = x.new_empty((*x.shape[:-1], w.shape[1]))
-        ctx.save_for_backward(x, w)
-        ctx.term, ctx.segments = Term(0, 0, 1, *w.shape, scale), _one_segment(x)
-        multiply((ctx.term,), ctx.segments, [x], [w], [y], add=False)
-        return y
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, w = ctx.saved_tensors
-        g, dx, dw = g.contiguous(), None, None
-        if ctx.needs_input_grad[0]:
-            dx, back = torch.empty_like(x), w.T.contiguous()
-            multiply((ctx.term.transposed,), ctx.segments, [g], [back], [dx], add=False)
-        if ctx.needs_input_grad[1]:
-            dw = torch.empty_like(w)
-            outer((ctx.term,), ctx.segments, [x], [g], [dw])
-        return dx, dw, None
+def run(todo: Sequence[Multiply | Outer]) -> None:
+    """All products in one call; later ones may add to what earlier ones wrote, atom by atom."""
+    shares, values = n_threads(), {}
+    for n, operation in enumerate(todo):
+        values |= operation.values(f"{n}:", shares)
+    dtype = todo[0].x[0].dtype
+    _plan(tuple(operation.key for operation in todo), dtype, shares).run(values)
 
 
-def _one_segment(x: Tensor) -> Segments:
-    return Segments(((0, x.numel() // max(x.shape[-1], 1)),), (0,))
+# -- plans ---------------------------------------------------------------------------------------
 
 
 @functools.cache
-def _multiply_plan(
-    terms: tuple[Term, ...], matrices: tuple[int, ...], dtype: torch.dtype, add: bool, shares: int
-) -> Plan:
+def _plan(keys: tuple["_MultiplyKey | _OuterKey", ...], dtype: torch.dtype, shares: int) -> Plan:
     return Plan(
         [
-            [
-                call
-                for s, matrix in enumerate(matrices)
-                for k, term in enumerate(terms)
-                for call in _rows_of(term, k, s, matrix, share, dtype, add)
-            ]
-            for share in range(shares)
+            [call for n, key in enumerate(keys) for call in key.calls(f"{n}:", dtype, k, shares)]
+            for k in range(shares)
         ]
     )
 
 
-def _rows_of(
-    term: Term, k: int, s: int, matrix: int, share: int, dtype: torch.dtype, add: bool
-) -> list[PlannedCall]:
-    """The atoms of one segment that a share does."""
-    size = term.n_in * term.n_out * dtype.itemsize
-    arguments: dict[str, int | Named] = {
-        "a": Named(f"x{term.source}"),
-        "b": Named(f"m{k}", matrix * size),
-        "c": Named(f"y{term.target}"),
-        "components": term.components,
-        "depth": term.n_in,
-        "a_stride": term.n_in,
-        "b_stride": term.n_out,
-        "c_stride": term.n_out,
-    }
-    rows = Named(f"cut{s}.{share}"), Named(f"cut{s}.{share + 1}")
-    return product_calls(dtype, rows, (0, term.n_out), arguments, term.scale, add)
+@dataclass(frozen=True, slots=True)
+class _MultiplyKey:
+    """What the calls of a `Multiply` depend on."""
+
+    terms: tuple[Term, ...]
+    matrices: tuple[int, ...]
+    add: bool
+
+    def calls(self, name: str, dtype: torch.dtype, share: int, shares: int) -> Iterator[PlannedCall]:
+        """The atoms of each segment that a share does."""
+        for s, matrix in enumerate(self.matrices):
+            rows = Named(f"{name}cut{s}.{share}"), Named(f"{name}cut{s}.{share + 1}")
+            for k, term in enumerate(self.terms):
+                arguments: dict[str, int | Named] = {
+                    "a": Named(f"{name}x{term.source}"),
+                    "b": Named(f"{name}m{k}", matrix * term.bytes(dtype)),
+                    "c": Named(f"{name}y{term.target}"),
+                    "components": term.components,
+                    "depth": term.n_in,
+                    "a_stride": term.n_in,
+                    "b_stride": term.n_out,
+                    "c_stride": term.n_out,
+                }
+                columns = 0, term.n_out
+                yield from product_calls(dtype, rows, columns, arguments, term.scale, self.add)
 
 
-@functools.cache
-def _outer_plan(
-    terms: tuple[Term, ...], matrices: tuple[int, ...], dtype: torch.dtype, shares: int
-) -> Plan:
-    return Plan(
-        [
-            [
-                call
-                for k, term in enumerate(terms)
-                for s, matrix in enumerate(matrices)
-                for call in _channels_of(
-                    term, k, s, matrix, (share, shares), dtype, matrix in matrices[:s]
-                )
-            ]
-            for share in range(shares)
-        ]
-    )
+@dataclass(frozen=True, slots=True)
+class _OuterKey:
+    """What the calls of an `Outer` depend on."""
 
+    terms: tuple[Term, ...]
+    matrices: tuple[int, ...]
 
-def _channels_of(
-    term: Term, k: int, s: int, matrix: int, part: tuple[int, int], dtype: torch.dtype, add: bool
-) -> list[PlannedCall]:
-    """Rows of a matrix that a share does: input channels, in whole tiles."""
-    size = term.n_in * term.n_out * dtype.itemsize
-    arguments: dict[str, int | Named] = {
-        "a": Named(f"x{term.source}.{s}"),
-        "b": Named(f"g{term.target}.{s}"),
-        "c": Named(f"d{k}", matrix * size),
-        "depth": Named(f"depth{s}.{term.components}"),
-        "a_stride": 1,
-        "a_depth": term.n_in,
-        "b_stride": term.n_out,
-        "c_stride": term.n_out,
-    }
-    rows = _split(term.n_in, *part)
-    return product_calls(dtype, rows, (0, term.n_out), arguments, term.scale, add)
+    def calls(self, name: str, dtype: torch.dtype, share: int, shares: int) -> Iterator[PlannedCall]:
+        """The input channels that a share does, rows of the gradients."""
+        for k, term in enumerate(self.terms):
+            rows = _split(term.n_in, share, shares)
+            for s, matrix in enumerate(self.matrices):
+                arguments: dict[str, int | Named] = {
+                    "a": Named(f"{name}x{term.source}.{s}"),
+                    "b": Named(f"{name}g{term.target}.{s}"),
+                    "c": Named(f"{name}d{k}", matrix * term.bytes(dtype)),
+                    "depth": Named(f"{name}depth{s}.{term.components}"),
+                    "a_stride": 1,
+                    "a_depth": term.n_in,
+                    "b_stride": term.n_out,
+                    "c_stride": term.n_out,
+                }
+                add = matrix in self.matrices[:s]
+                yield from product_calls(dtype, rows, (0, term.n_out), arguments, term.scale, add)
 
 
 # -- matrices of species: sums over the attributes -----------------------------------------------

@@ -1,16 +1,16 @@
 """A linear map of a layer in the passes of training, through the products of kernels/cpu_linear.py.
 
-As `LinearPasses`, which it is tested against; each method is one call for all irreps and species.
+As `LinearPasses`, which it is tested against. One `run` does several maps with all their irreps.
 """
 
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fastequi.irreps import SCALAR
 from fastequi.kernels import cpu_linear
-from fastequi.kernels.cpu_linear import Segments, Term
+from fastequi.kernels.cpu_linear import Multiply, Outer, Segments, Term
 from fastequi.model.linear import BlockLinear, SpeciesLinear
 from fastequi.model.linear_passes import Blocks, LinearPasses, add_gradient
 
@@ -29,7 +29,7 @@ class CompiledLinearPasses(LinearPasses):
 
     def prepare(self, attributes: Tensor, bounds: list[tuple[int, int, int]]) -> None:
         n_atoms = bounds[-1][2] if bounds else 0
-        self.segments = Segments(((0, n_atoms),), (0,))
+        self.segments, self.gradients = Segments.one(n_atoms), []
         self.matrices = [p.detach() for p in self.parameters]
         if isinstance(self.module, SpeciesLinear):
             ends = tuple((begin, end) for _, begin, end in bounds)
@@ -45,29 +45,25 @@ class CompiledLinearPasses(LinearPasses):
         self.matrices = [mix.new_empty(shape, requires_grad=False) for shape in shapes]
         cpu_linear.combine(mix.detach(), self.parameters, self.matrices, tuple(self.scales))
 
-    def forward(self, x: Blocks, y: Blocks, add: bool) -> None:
+    run = staticmethod(cpu_linear.run)
+
+    def forward(self, x: Blocks, y: Blocks, add: bool) -> list[Any]:
         for o in self.missing if not add else ():
             y[o].zero_()
-        cpu_linear.multiply(self.products, self.segments, _whole(x), self.matrices, y, add)
+        return [Multiply(self.products, self.segments, _whole(x), self.matrices, y, add)]
 
-    def adjoint(self, g: Blocks, dx: Blocks, add: bool) -> None:
+    def adjoint(self, g: Blocks, dx: Blocks, add: bool) -> list[Any]:
         segments = self.doubled if g[0].ndim == 4 else self.segments
-        cpu_linear.multiply(self.backwards, segments, _whole(g), self.transposed, dx, add)
+        return [Multiply(self.backwards, segments, _whole(g), self.transposed, dx, add)]
 
-    def gradient(self, x: Blocks, g: Blocks) -> None:
-        x, g = _whole(x), _whole(g)
-        found = [torch.empty_like(m) for m in self.matrices]
-        cpu_linear.outer(self.products, self.doubled, x, g, found)
-        if isinstance(self.module, SpeciesLinear):
-            self.gradients = found
-            return
-        for parameter, gradient in zip(self.parameters, found, strict=True):
-            add_gradient(parameter, gradient)
-        if self.bias is not None:
-            add_gradient(self.bias, g[self.module.irreps_out.index(SCALAR)][0].sum(dim=(0, 1)))
+    def gradient(self, x: Blocks, g: Blocks) -> list[Any]:
+        self.gradients = [torch.empty_like(m) for m in self.matrices]
+        self._gradient_of_bias(g)
+        return [Outer(self.products, self.doubled, _whole(x), _whole(g), self.gradients)]
 
     def finish(self) -> None:
         if not isinstance(self.module, SpeciesLinear):
+            super().finish()
             return
         found = [torch.empty_like(p) for p in self.parameters]
         cpu_linear.spread(self.mix.detach(), self.gradients, found, tuple(self.scales))

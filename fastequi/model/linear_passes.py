@@ -5,6 +5,7 @@ and tangents [2, atoms, 2l+1, channels]; atoms are sorted by species.
 """
 
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,11 +30,12 @@ class LinearPasses:
                         if ir not in module.irreps_in]  # fmt: skip
         self.parameters = [module.weights[name] for _, _, name in self.terms]
         self.scales = [1 / sqrt(p.shape[-2]) for p in self.parameters]
+        self.gradients: list[Tensor] = []
         self.bias = module.bias if isinstance(module, BlockLinear) else None
 
     def prepare(self, attributes: Tensor, bounds: list[tuple[int, int, int]]) -> None:
         """Make the matrices of this step; bounds (species, first atom, end) of what is present."""
-        self.bounds = bounds
+        self.bounds, self.gradients = bounds, []
         if isinstance(self.module, SpeciesLinear):
             present = attributes[[s for s, _, _ in bounds]] / sqrt(self.module.n_attributes)
             self.graph = [  # differentiable: it ends in weights and attributes
@@ -56,8 +58,13 @@ class LinearPasses:
             found.append((self.matrices[k][s], *rows))
         return found
 
-    def forward(self, x: Blocks, y: Blocks, add: bool) -> None:
-        """Write the products into y, or add them."""
+    @staticmethod
+    def run(todo: list[Any]) -> None:
+        """Do what the methods below have returned, of any maps whose results do not meet."""
+        assert not todo, "here they have done it all"
+
+    def forward(self, x: Blocks, y: Blocks, add: bool) -> list[Any]:
+        """Write the products into y, or add them; returns what `run` is to do of it."""
         for o in self.missing if not add else ():
             y[o].zero_()
         for k, (o, i, _) in enumerate(self.terms):
@@ -66,34 +73,46 @@ class LinearPasses:
                     to.addmm_(rows, matrix)
                 else:
                     torch.mm(rows, matrix, out=to)
+        return []
 
     def add_bias(self, y: Blocks) -> None:
         if self.bias is not None:
             y[self.module.irreps_out.index(SCALAR)] += self.bias.detach()
 
-    def adjoint(self, g: Blocks, dx: Blocks, add: bool) -> None:
+    def adjoint(self, g: Blocks, dx: Blocks, add: bool) -> list[Any]:
         """Write (or add) what g is at x. Blocks are [atoms, ...] or stacks."""
         for k, (o, i, _) in enumerate(self.terms):
             for matrix, rows, to in self._parts(k, g[o], dx[i]):
                 _product(rows, matrix.T, to, add)
+        return []
 
-    def gradient(self, x: Blocks, g: Blocks) -> None:
-        """Add to the gradients of the weights; stacks."""
-        for k, (o, i, _) in enumerate(self.terms):
-            if isinstance(self.module, SpeciesLinear):
+    def gradient(self, x: Blocks, g: Blocks) -> list[Any]:
+        """The gradients of the matrices, of stacks; `finish` passes them on."""
+        if isinstance(self.module, SpeciesLinear):
+            for k, (o, i, _) in enumerate(self.terms):
                 for s, (_, rows, there) in enumerate(self._parts(k, x[i], g[o])):
                     torch.sum(rows.mT @ there, dim=0, out=self.gradients[k][s])
-                continue
-            (_, rows, there) = self._parts(k, x[i], g[o])[0]
-            add_gradient(self.parameters[k], (rows.T @ there).mul_(self.scales[k]))
+            return []
+        parts = [self._parts(k, x[i], g[o])[0] for k, (o, i, _) in enumerate(self.terms)]
+        self.gradients = [
+            (rows.T @ there).mul_(scale)
+            for (_, rows, there), scale in zip(parts, self.scales, strict=True)
+        ]
+        self._gradient_of_bias(g)
+        return []
+
+    def _gradient_of_bias(self, g: Blocks) -> None:
         if self.bias is not None:
             values = g[self.module.irreps_out.index(SCALAR)][0]
             add_gradient(self.bias, values.sum(dim=(0, 1)))
 
     def finish(self) -> None:
-        """Pass the gradients of matrices per species on to weights and attributes."""
+        """Add what `gradient` found, if it was asked, to the weights' and the attributes'."""
         if isinstance(self.module, SpeciesLinear):
             torch.autograd.backward(self.graph, self.gradients)
+            return
+        for parameter, gradient in zip(self.parameters, self.gradients, strict=False):
+            add_gradient(parameter, gradient)
 
 
 def _product(a: Tensor, b: Tensor, out: Tensor, add: bool) -> None:

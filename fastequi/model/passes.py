@@ -30,7 +30,7 @@ class LayerPasses:
 
     def __init__(self, layer: Interaction, linear: type[LinearPasses]) -> None:
         """linear: how the linear maps are done."""
-        self.layer = layer
+        self.layer, self.run = layer, linear.run
         self.linear_in = linear(layer.linear_in)
         self.linear_out = linear(layer.linear_out)
         connection = layer.self_connection
@@ -59,7 +59,7 @@ class LayerPasses:
         if half == 0:
             self.sent = empty_stacks(self.layer.shapes.irreps_in, x[0].shape[1], x[0])
         sent = [s[half] for s in self.sent]
-        self.linear_in.forward([block[half] for block in x], sent, add=False)
+        self.run(self.linear_in.forward([block[half] for block in x], sent, add=False))
         if half == 0:
             self.linear_in.add_bias(sent)
         for s in sent:
@@ -74,13 +74,13 @@ class LayerPasses:
             self.mixed = empty_stacks(shapes.irreps_conv, n_atoms, x[0])
             self.out = empty_stacks(shapes.irreps_out, n_atoms, x[0])
         y = [block[half] for block in self.mixed]
-        self.linear_out.forward(summed, y, add=False)
-        if half == 0:
-            self.linear_out.add_bias(y)
+        todo = self.linear_out.forward(summed, y, add=False)
         if self.connection:
-            self.connection.forward([block[half] for block in x], y, add=True)
-            if half == 0:
-                self.connection.add_bias(y)
+            todo += self.connection.forward([block[half] for block in x], y, add=True)
+        self.run(todo)
+        for linear in (self.linear_out, self.connection) if half == 0 else ():
+            if linear:
+                linear.add_bias(y)
         out = [block[half] for block in self.out]
         (self.gate.tangents if half else self.gate.values)(y, out)
         return self.out
@@ -89,40 +89,39 @@ class LayerPasses:
         """dE/dm and the part of dE/dx that does not pass the convolution, from dE/dx'."""
         gy = self.gate.adjoint(g)
         gm = [torch.empty_like(block) for block in summed]
-        self.linear_out.adjoint(gy, gm, add=False)
+        todo = self.linear_out.adjoint(gy, gm, add=False)
         gx = [torch.zeros_like(block) for block in x]
         if self.connection:
-            self.connection.adjoint(gy, gx, add=True)
+            todo += self.connection.adjoint(gy, gx, add=True)
+        self.run(todo)
         return gm, gx
 
     def unsend_(self, gs: Blocks, gx: Blocks) -> None:
         """Add to dE/dx what comes through dE/ds."""
-        self.linear_in.adjoint([g * self.scale for g in gs], gx, add=True)
+        self.run(self.linear_in.adjoint([g * self.scale for g in gs], gx, add=True))
 
     # -- the gradient by the weights -----------------------------------------------------------
 
     def reverse_mix(self, g: Blocks, summed: Blocks, x: Blocks) -> tuple[Blocks, Blocks]:
-        """As `unmix`, of stacks; adds to the gradients of the weights."""
+        """As `unmix`, of stacks; with the gradients of the matrices."""
         gy = [torch.empty_like(block) for block in self.mixed]
         halves = ([block[half] for block in of] for of in (g, gy) for half in (0, 1))
         g_values, g_tangents, gy_values, gy_tangents = halves
         self.gate.reverse(g_values, g_tangents, gy_values, gy_tangents)
         gm = [torch.empty_like(block) for block in summed]
-        self.linear_out.adjoint(gy, gm, add=False)
-        self.linear_out.gradient(summed, gy)
+        todo = self.linear_out.adjoint(gy, gm, add=False) + self.linear_out.gradient(summed, gy)
         gx = [torch.zeros_like(block) for block in x]
         if self.connection:
-            self.connection.adjoint(gy, gx, add=True)
-            self.connection.gradient(x, gy)
+            todo += self.connection.adjoint(gy, gx, add=True) + self.connection.gradient(x, gy)
+        self.run(todo)
         return gm, gx
 
     def reverse_send_(self, gs: Blocks, x: Blocks, gx: Blocks) -> None:
-        """As `unsend_`, of stacks; adds to the gradients of the weights."""
+        """As `unsend_`, of stacks; with the gradients of the matrices."""
         scaled = [g * self.scale for g in gs]
-        self.linear_in.adjoint(scaled, gx, add=True)
-        self.linear_in.gradient(x, scaled)
+        self.run(self.linear_in.adjoint(scaled, gx, add=True) + self.linear_in.gradient(x, scaled))
 
     def finish(self) -> None:
-        """End a step: hand on the gradients of what autograd made."""
+        """End a step: add to the gradients of the weights."""
         for linear in self.linears():
             linear.finish()

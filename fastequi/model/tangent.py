@@ -5,7 +5,6 @@ act on both alike. The radial network carries d/dr beside its values, [pairs, 2,
 linear has its rule here, in terms of autograd; `passes.py` does the layers by hand.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -39,28 +38,21 @@ def basis_rows(basis: RadialBasis, lengths: Tensor, dst: Tensor, src: Tensor) ->
     return torch.stack([basis.of_relative(x), slope], dim=1)
 
 
-def scaled_product(x: Tensor, w: Tensor, scale: float) -> Tensor:
-    """scale x @ w."""
-    return x @ (w * scale)
-
-
-def mlp_rows(
-    mlp: ScalarMLP,
-    x: Tensor,
-    product: Callable[[Tensor, Tensor, float], Tensor] = scaled_product,
-) -> Tensor:
-    """[..., 2, n_in] -> [..., 2, n_out], values and tangents in the last dimension but one.
-
-    product  how matrices are multiplied
-    """
+def mlp_rows(mlp: ScalarMLP, x: Tensor) -> Tensor:
+    """[..., 2, n_in] -> [..., 2, n_out], values and tangents in the last dimension but one."""
     for k, (weight, scale) in enumerate(zip(mlp.weights, mlp.scales, strict=True)):
-        x = product(x, weight, scale)
+        x = x @ (weight * scale)
         if k == 0 and mlp.bias is not None:
             x = x + torch.stack([mlp.bias, torch.zeros_like(mlp.bias)])
         if k < len(mlp.scales) - 1:
-            value, change = activation(mlp.spec.activation, *x.unbind(dim=-2))
-            x = torch.stack([value, change], dim=-2) * mlp.spec.activation_scale
+            x = activation_rows(mlp, x)
     return x
+
+
+def activation_rows(mlp: ScalarMLP, x: Tensor) -> Tensor:
+    """What follows the hidden layers of a network; values and tangents as there."""
+    value, change = activation(mlp.spec.activation, *x.unbind(dim=-2))
+    return torch.stack([value, change], dim=-2) * mlp.spec.activation_scale
 
 
 def norm(module: RMSNorm, x: list[Tensor]) -> list[Tensor]:

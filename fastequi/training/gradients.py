@@ -22,13 +22,13 @@ from fastequi.errors import InputError
 from fastequi.graph import Graph, edge_vectors
 from fastequi.kernels.convolution.edges import Edges, make_edges
 from fastequi.kernels.convolution.rows_reference import Pullback
-from fastequi.kernels.cpu_linear import ScaledProduct
 from fastequi.kernels.dispatch import prepare_training, training_passes
 from fastequi.model import tangent
 from fastequi.model.compiled_linear import CompiledLinearPasses
 from fastequi.model.linear_passes import LinearPasses
 from fastequi.model.nequip import NequIP
 from fastequi.model.passes import LayerPasses
+from fastequi.model.radial_passes import CompiledRadialPasses, RadialPasses
 from fastequi.potential import Prediction, prediction_from_edges
 
 #: Prediction -> the scalar to be minimised.
@@ -70,7 +70,9 @@ class TangentGradient:
         self.network = network
         compiled = implementation == "cpu"
         linear = CompiledLinearPasses if compiled else LinearPasses
-        self.product = ScaledProduct.apply if compiled else tangent.scaled_product
+        networks = [layer.radial for layer in network.interactions()]
+        in_step = compiled and CompiledRadialPasses.can(networks)
+        self.radial = (CompiledRadialPasses if in_step else RadialPasses)(networks)
         self.layers = [LayerPasses(layer, linear) for layer in network.interactions()]
         instructions = [layer.shapes.instructions for layer in network.interactions()]
         prepare_training(implementation, instructions, network.dtype)
@@ -88,7 +90,7 @@ class TangentGradient:
         run = _Run(self, sample)
         rows = run.rows()
         with torch.no_grad():
-            energies, gradient = run.energies_and_gradients([row.detach() for row in rows])
+            energies, gradient = run.energies_and_gradients(rows)
         leaves = energies.requires_grad_(True), gradient.requires_grad_(True)
         prediction = prediction_from_edges(sample.graph, leaves[0], run.vectors, leaves[1])
         weights, displacements = torch.autograd.grad(loss(prediction), leaves)
@@ -120,16 +122,13 @@ class _Run:
         self.bounds = [(s, ends[s], ends[s + 1]) for s, n in enumerate(counts) if n]
 
     def rows(self) -> list[Tensor]:
-        """Per layer, W and dW/dr of every pair of atoms, [pairs, 2, weights]; differentiable."""
+        """Per layer, W and dW/dr of every pair of atoms, [pairs, 2, weights]."""
         network, first, graph = self.network, self.sample.first, self.sample.graph
         lengths = torch.linalg.vector_norm(self.vectors[first], dim=1).to(network.dtype)
         dst, src = graph.edge_dst[first], graph.edge_src[first]
         species = self.original_species[dst], self.original_species[src]
         basis = tangent.basis_rows(network.basis, lengths, *species)
-        return [
-            tangent.mlp_rows(layer.radial, basis, self.g.product)
-            for layer in network.interactions()
-        ]
+        return self.g.radial.rows(basis)
 
     # -- energies and forces -----------------------------------------------------------------
 
@@ -227,7 +226,7 @@ class _Run:
                 torch.autograd.backward(self.first_sent, gs)
             layer.finish()
             g = gx
-        torch.autograd.backward(rows, d_rows[::-1])
+        self.g.radial.reverse(d_rows[::-1])
         self.first_x.backward(g[0][0])
 
     def _tangents(self, k: int, row: Tensor, turns: Tensor) -> tuple[list[Tensor], Pullback]:
