@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fastequi.kernels import cpu_linear
 from fastequi.kernels.cpu_linear import Multiply, Outer, Segments, Term
@@ -69,14 +70,28 @@ class CompiledLinearPasses(LinearPasses):
         cpu_linear.spread(self.mix.detach(), self.gradients, found, tuple(self.scales))
         for parameter, gradient in zip(self.parameters, found, strict=True):
             add_gradient(parameter, gradient)
-        if not self.mix.requires_grad:
-            return
-        d_mix = torch.zeros_like(self.mix)
-        for matrix, parameter, scale in zip(
-            self.gradients, self.parameters, self.scales, strict=True
+        if self.mix.requires_grad:
+            self.mix.backward(self._mix_gradient())
+
+    def _mix_gradient(self) -> Tensor:
+        """sum of gradient[s] weights[a] over the elements of all matrices, [species, attributes].
+
+        As products whose rows are attributes; species are filled up to whole vectors.
+        """
+        n_species, n_attributes = self.mix.shape
+        n_columns = -(-n_species // 4) * 4
+        total = self.mix.new_empty((n_attributes, n_columns))
+        todo: list[Any] = []
+        for weight, gradient, scale in zip(
+            self.parameters, self.gradients, self.scales, strict=True
         ):
-            d_mix.addmm_(matrix.flatten(1), parameter.detach().flatten(1).T, alpha=scale)
-        self.mix.backward(d_mix)
+            flat = gradient.flatten(1).T
+            columns = functional.pad(flat, (0, n_columns - n_species)).contiguous()
+            term = (Term(0, 0, 1, flat.shape[0], n_columns, scale),)
+            rows = Segments.one(n_attributes)
+            todo.append(Multiply(term, rows, [weight], [columns], [total], add=bool(todo)))
+        self.run(todo)
+        return total[:, :n_species].T
 
 
 def _whole(blocks: Blocks) -> Blocks:

@@ -12,7 +12,7 @@ tangents (model/tangent.py), and one backward pass. Positions need no gradient i
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
@@ -114,7 +114,7 @@ class _Run:
         place[self.atoms] = torch.arange(graph.n_atoms, device=graph.positions.device)
         receiver, self.edges = torch.sort(place[graph.edge_dst], stable=True)
         self.by_atom = make_edges(place[graph.edge_src][self.edges], receiver, graph.n_atoms)
-        self.by_species = replace(self.by_atom, sender=self.species[self.by_atom.sender])
+        self.by_species = self.by_atom.from_senders(self.species[self.by_atom.sender])
         self.pair = sample.pair[self.edges]
         self.moves = self.vectors[self.edges].to(self.network.dtype)
         counts = torch.bincount(self.species, minlength=len(self.network.embedding)).tolist()

@@ -7,7 +7,7 @@ race, no atomic, and the result does not depend on timing.
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import torch
@@ -107,6 +107,12 @@ class EdgeArrays:
     per_edge: dict[str, Tensor] = field(default_factory=dict)
     _pieces: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
+    def of(self, edges: Edges) -> "EdgeArrays":
+        """The same with the senders of other edges, `Edges.from_senders`."""
+        sender = edges.sender.contiguous()
+        same = sender.data_ptr() == self.sender.data_ptr() and sender.shape == self.sender.shape
+        return self if same else replace(self, sender=sender)
+
     def pieces(self, parts: int) -> list[tuple[int, int]]:
         """Receivers of each thread."""
         if parts not in self._pieces:
@@ -143,7 +149,7 @@ def shared_arrays(edges: Edges, vectors: Tensor) -> EdgeArrays:
         (vectors,),
         None,
         lambda: edge_arrays(edges, vectors.dtype, vectors=vectors, stretch=edges.stretch),
-    )
+    ).of(edges)
 
 
 @dataclass

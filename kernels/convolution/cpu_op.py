@@ -62,7 +62,7 @@ def rows_pass(
     """As `rows_reference.rows_pass`."""
     arrays = edges.keep(
         "rows", (vectors,), None, lambda: edge_arrays(edges, vectors.dtype, vectors=vectors)
-    )
+    ).of(edges)
     weights = _Weights("rows", {"rows": rows.detach().contiguous(), "pair": pair.contiguous()})
     x = [block.detach().contiguous() for block in x]
     out = _values(arrays, weights, instructions, x)

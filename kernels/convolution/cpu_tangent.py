@@ -57,25 +57,27 @@ def tangent_pass(
         lambda: _geometry(edges, vectors, displacements, pair, rows),
     )
     rows, x = rows.detach().contiguous(), [block.detach().contiguous() for block in x]
+    sender = edges.sender.contiguous()
     out = [
         torch.empty((2 * geometry.n_atoms, ir.dim, mul), dtype=rows.dtype)
         for mul, ir in instructions.irreps_out
     ]
-    values = {"rows": rows.data_ptr(), **_addresses("x", x), **_addresses("out", out)}
+    read = {"rows": rows.data_ptr(), "sender": sender.data_ptr(), **_addresses("x", x)}
+    values = read | _addresses("out", out)
     work = _work(instructions, rows.dtype, False, moving, geometry.n_shares)
     work.run(geometry, values, rows.dtype)
-    return out, lambda g: _adjoint(geometry, instructions, moving, rows, x, g)
+    return out, lambda g: _adjoint(geometry, instructions, moving, sender, rows, x, g)
 
 
 def _adjoint(
-    geometry: "_Geometry", instructions: Instructions, moving: bool, rows: Tensor, x: list[Tensor],
-    gradients: Sequence[Tensor],
+    geometry: "_Geometry", instructions: Instructions, moving: bool, sender: Tensor, rows: Tensor,
+    x: list[Tensor], gradients: Sequence[Tensor],
 ) -> list[Tensor]:  # fmt: skip
     """Gradients of rows and x."""
     g = [block.contiguous() for block in gradients]
     new = torch.empty if geometry.all_pairs else torch.zeros  # first edges need no zeros
     d_rows, d_x = new(rows.shape, dtype=rows.dtype), [torch.zeros_like(block) for block in x]
-    values = {"rows": rows.data_ptr(), "d_rows": d_rows.data_ptr()}
+    values = {"rows": rows.data_ptr(), "d_rows": d_rows.data_ptr(), "sender": sender.data_ptr()}
     values |= _addresses("x", x) | _addresses("d_x", d_x) | _addresses("out", g)
     work = _work(instructions, rows.dtype, True, moving, n_threads())
     work.run(geometry, values, rows.dtype)
@@ -129,7 +131,7 @@ def tangent_spec(
 
 @dataclass(frozen=True)
 class _Geometry:
-    """Edges as the kernels read them.
+    """Edges as the kernels read them, but for the senders.
 
     values     what the plans call by name: addresses, sizes, receivers of each forward share
     n_shares   forward shares
@@ -154,8 +156,7 @@ def _geometry(
     row_start, pair = edges.row_start.contiguous(), torch.nn.functional.pad(pair, (0, LOOK_AHEAD))
     again, all_pairs = _seen_before(pair[:n_edges], len(rows))
     arrays = {
-        "row_start": row_start, "sender": edges.sender.contiguous(), "pair": pair, "again": again,
-        "geometry": lines,
+        "row_start": row_start, "pair": pair, "again": again, "geometry": lines,
     }  # fmt: skip
     block = min(max(lanes * n_atoms // max(n_edges, 1), 1), max(n_atoms, 1))  # fills the lanes
     longest = int((row_start[block:] - row_start[:-block]).max()) if n_atoms else 0

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -40,7 +40,7 @@ class Edges:
     def keep(self, name: str, tensors: tuple[Tensor, ...], key: Any, make: Callable[[], T]) -> T:
         """make(), or what it returned before for the same key and the same, unchanged tensors.
 
-        For what all layers and passes share; kept as long as the edges are.
+        For what all layers and passes share, whoever sends; kept as long as the edges are.
         """
         old = self._kept.get(name)
         key = (key, *((id(tensor), tensor._version) for tensor in tensors))
@@ -52,6 +52,12 @@ class Edges:
     @cached_property
     def _kept(self) -> dict[str, "_Kept"]:
         return {}
+
+    def from_senders(self, sender: Tensor) -> "Edges":
+        """The same edges with other rows of x; what is kept is kept for both."""
+        edges = replace(self, sender=sender)
+        edges.__dict__["_kept"] = self._kept
+        return edges
 
     def of_receivers(self, begin: int, end: int) -> "Edges":
         """The edges that atoms begin:end receive, as a graph of these receivers alone."""
