@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from fastequi.irreps import PSEUDOSCALAR, SCALAR
+from fastequi.kernels import cpu_gate
+from fastequi.kernels.cpu_gate import GatedBlock
 from fastequi.model import tangent
 from fastequi.model.gate import Gate, RMSNorm
 
@@ -101,11 +103,69 @@ class GatePasses:
         _chain(ga, ha, self.a, self.dy[s], gy[s], hy[s])
 
 
+class CompiledGatePasses(GatePasses):
+    """`GatePasses` on the CPU (kernels/cpu_gate.py); activations, and odd scalars, in torch."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__(gate)
+        self.blocks = tuple(
+            GatedBlock(i, 0 if ir == SCALAR else ir.dim, mul, here.start)
+            for i, (here, (mul, ir)) in enumerate(
+                zip(self.slices, gate.shapes.irreps_out, strict=True)
+            )
+            if ir != PSEUDOSCALAR
+        )
+
+    def values(self, y: Blocks, out: Blocks) -> None:
+        self.y = y
+        self.a = _silu(y[self.scalars], self.gate.silu_scale)
+        self.da = torch.empty_like(self.a[0])
+        self.odd = {}
+        for i, (k, ir) in enumerate(zip(self.source, self.kinds, strict=True)):
+            if ir == PSEUDOSCALAR:
+                self.odd[i] = _tanh(y[k], self.gate.tanh_scale)
+                out[i].copy_(self.odd[i][0])
+        cpu_gate.run("values", self.blocks, {"a": self.a[0]}, {"v": self._sources(y), "x": out})
+
+    def adjoint(self, g: Blocks) -> Blocks:
+        dy, g = [torch.empty_like(block) for block in self.y], [b.contiguous() for b in g]
+        for i, f in self.odd.items():
+            torch.mul(g[i], f[1], out=dy[self.source[i]])
+        scalars = {"a": self.a[0], "f1": self.a[1], "gy0": dy[self.scalars]}
+        v = self._sources(self.y)
+        cpu_gate.run("adjoint", self.blocks, scalars, {"v": v, "g": g, "gv": self._sources(dy)})
+        return dy
+
+    def tangents(self, dy: Blocks, out: Blocks) -> None:
+        self.dy = dy
+        for i, f in self.odd.items():
+            torch.mul(dy[self.source[i]], f[1], out=out[i])
+        scalars = {"a": self.a[0], "f1": self.a[1], "dy0": dy[self.scalars], "da": self.da}
+        blocks = {"v": self._sources(self.y), "dv": self._sources(dy), "x": out}
+        cpu_gate.run("tangents", self.blocks, scalars, blocks)
+
+    def reverse(self, g: Blocks, h: Blocks, gy: Blocks, hy: Blocks) -> None:
+        for i, f in self.odd.items():
+            k = self.source[i]
+            _chain(g[i], h[i], f, self.dy[k], gy[k], hy[k])
+        s = self.scalars
+        a, f1, f2 = self.a
+        scalars = {"a": a, "f1": f1, "f2": f2, "dy0": self.dy[s], "da": self.da,
+                   "gy0": gy[s], "hy0": hy[s]}  # fmt: skip
+        blocks = {"v": self.y, "dv": self.dy, "gv": gy, "hv": hy}
+        named = {name: self._sources(of) for name, of in blocks.items()}
+        cpu_gate.run("reverse", self.blocks, scalars, named | {"g": g, "h": h})
+
+    def _sources(self, y: Blocks) -> Blocks:
+        """Blocks in front of the gate in the order of those behind it."""
+        return [y[k] for k in self.source]
+
+
 class NormedGatePasses:
     """The four passes of a `Gate` behind an `RMSNorm`; the norm is left to autograd."""
 
-    def __init__(self, norm: RMSNorm, gate: Gate) -> None:
-        self.norm, self.gate = norm, GatePasses(gate)
+    def __init__(self, norm: RMSNorm, gate: GatePasses) -> None:
+        self.norm, self.gate = norm, gate
 
     def values(self, y: Blocks, out: Blocks) -> None:
         self.y = y

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from fastequi.irreps import Irreps
-from fastequi.model.gate_passes import GatePasses, NormedGatePasses
+from fastequi.model.compiled_linear import CompiledLinearPasses
+from fastequi.model.gate_passes import CompiledGatePasses, GatePasses, NormedGatePasses
 from fastequi.model.interaction import Interaction
 from fastequi.model.linear import BlockLinear, SpeciesLinear
 from fastequi.model.linear_passes import Blocks, LinearPasses
@@ -28,17 +29,18 @@ def empty_stacks(irreps: Irreps, n_atoms: int, like: Tensor) -> Blocks:
 class LayerPasses:
     """The four passes of one `Interaction`, but for the convolution between `send` and `mix`."""
 
-    def __init__(self, layer: Interaction, linear: type[LinearPasses]) -> None:
-        """linear: how the linear maps are done."""
-        self.layer, self.run = layer, linear.run
-        self.linear_in = linear(layer.linear_in)
-        self.linear_out = linear(layer.linear_out)
+    def __init__(self, layer: Interaction, compiled: bool) -> None:
+        """compiled: the linear maps and the gate through kernels for the CPU."""
+        self.layer = layer
+        linear = CompiledLinearPasses if compiled else LinearPasses
+        self.run = linear.run
+        self.linear_in, self.linear_out = linear(layer.linear_in), linear(layer.linear_out)
         connection = layer.self_connection
         self.connection = (
             linear(connection) if isinstance(connection, BlockLinear | SpeciesLinear) else None
         )
-        gate = layer.gate
-        self.gate = NormedGatePasses(layer.norm, gate) if layer.norm else GatePasses(gate)
+        gate = (CompiledGatePasses if compiled else GatePasses)(layer.gate)
+        self.gate = NormedGatePasses(layer.norm, gate) if layer.norm else gate
 
     def prepare(
         self, attributes: Tensor, bounds: list[tuple[int, int, int]], species: Tensor

@@ -24,8 +24,6 @@ from fastequi.kernels.convolution.edges import Edges, make_edges
 from fastequi.kernels.convolution.rows_reference import Pullback
 from fastequi.kernels.dispatch import prepare_training, training_passes
 from fastequi.model import tangent
-from fastequi.model.compiled_linear import CompiledLinearPasses
-from fastequi.model.linear_passes import LinearPasses
 from fastequi.model.nequip import NequIP
 from fastequi.model.passes import LayerPasses
 from fastequi.model.radial_passes import CompiledRadialPasses, RadialPasses
@@ -69,11 +67,10 @@ class TangentGradient:
             raise InputError("these kernels need normalised harmonics; use kernels = 'reference'")
         self.network = network
         compiled = implementation == "cpu"
-        linear = CompiledLinearPasses if compiled else LinearPasses
         networks = [layer.radial for layer in network.interactions()]
         in_step = compiled and CompiledRadialPasses.can(networks)
         self.radial = (CompiledRadialPasses if in_step else RadialPasses)(networks)
-        self.layers = [LayerPasses(layer, linear) for layer in network.interactions()]
+        self.layers = [LayerPasses(layer, compiled) for layer in network.interactions()]
         instructions = [layer.shapes.instructions for layer in network.interactions()]
         prepare_training(implementation, instructions, network.dtype)
         self.rows_pass, self.tangent_pass = training_passes(implementation)

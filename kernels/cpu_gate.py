@@ -1,0 +1,202 @@
+"""The gate on the CPU, in the four passes of training: all its blocks in one call.
+
+With f an activation of scalars y0 (its values a = f, f1 = f', f2 = f'' are given), v the gated
+blocks and a dot for the change along a tangent, per atom and channel
+
+    values    x0 = a,            xl = v a
+    tangents  a. = f1 y0.,       x0. = a.,     xl. = v. a + v a.
+    adjoint   gy0 = (g0 or sum_m g v) f1,      gv = g a
+    reverse   with p = (g0 or sum_m g v + h v.), q = (h0 or sum_m h v):
+              gy0 = p f1 + q f2 y0.,  hy0 = q f1,      gv = g a + h a.,  hv = h a.
+
+The first of each pair is for channels that stay scalars, the other for those that gate a block.
+"""
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fastequi.kernels.convolution.cpu_launch import REALS, edge_lanes
+from fastequi.kernels.llvm.compiler import Kernel
+from fastequi.kernels.llvm.ir import Function, Value
+from fastequi.kernels.llvm.plan import Named, Plan, PlannedCall
+from fastequi.kernels.llvm.threads import n_threads
+
+Pass = Literal["values", "tangents", "adjoint", "reverse"]
+
+#: What each pass reads and writes, of the scalars [atoms, 1, all of them] ...
+SCALARS: dict[Pass, tuple[str, ...]] = {
+    "values": ("a",),
+    "tangents": ("a", "f1", "dy0", "da"),
+    "adjoint": ("a", "f1", "gy0"),
+    "reverse": ("a", "f1", "f2", "dy0", "da", "gy0", "hy0"),
+}
+#: ... and of a block [atoms, 2l+1, channels]; true scalars have only those of x.
+BLOCKS: dict[Pass, tuple[str, ...]] = {
+    "values": ("v", "x"),
+    "tangents": ("v", "dv", "x"),
+    "adjoint": ("v", "g", "gv"),
+    "reverse": ("v", "dv", "g", "h", "gv", "hv"),
+}
+_OF_TRUE_SCALARS = ("x", "g", "h")
+
+
+@dataclass(frozen=True, slots=True)
+class GatedBlock:
+    """A block that leaves the gate; `first` of the scalars is that of its first channel.
+
+    components  2l+1 of a gated block, 0 for the scalars that leave as such
+    """
+
+    number: int
+    components: int
+    channels: int
+    first: int
+
+
+def run(
+    name: Pass, blocks: tuple[GatedBlock, ...], scalars: Mapping[str, Tensor],
+    tensors: Mapping[str, list[Tensor]],
+) -> None:  # fmt: skip
+    """One pass; tensors by the names above, those of blocks by their number."""
+    everything = [*scalars.values(), *(b for several in tensors.values() for b in several)]
+    assert all(tensor.is_contiguous() for tensor in everything)
+    one = everything[0]
+    n_atoms, shares = one.shape[0], n_threads()
+    values = {f"cut{k}": n_atoms * k // shares for k in range(shares + 1)}
+    values |= {name: tensor.data_ptr() for name, tensor in scalars.items()}
+    for kind, several in tensors.items():
+        values |= {f"{kind}{i}": several[i].data_ptr() for i in range(len(several))}
+    _plan(name, blocks, one.shape[-1], one.dtype, shares).run(values)
+
+
+@functools.cache
+def _plan(
+    name: Pass, blocks: tuple[GatedBlock, ...], width: int, dtype: torch.dtype, shares: int
+) -> Plan:
+    return Plan(
+        [
+            [call for block in blocks for call in _calls(name, block, width, dtype, share)]
+            for share in range(shares)
+        ]
+    )
+
+
+def _calls(
+    name: Pass, block: GatedBlock, width: int, dtype: torch.dtype, share: int
+) -> Iterator[PlannedCall]:
+    arguments: list[int | Named] = [block.channels, width]
+    arguments += [Named(kind, block.first * dtype.itemsize) for kind in SCALARS[name]]
+    arguments += [Named(f"{kind}{block.number}") for kind in _of_block(name, block.components)]
+    atoms = Named(f"cut{share}"), Named(f"cut{share + 1}")
+    begin, lanes = 0, edge_lanes(dtype)
+    while begin < block.channels:
+        end = begin + (block.channels - begin) // lanes * lanes
+        if end > begin:
+            spec = GateSpec(name, block.components, REALS[dtype], lanes)
+            yield PlannedCall(_compiled(spec), (*atoms, begin, end), tuple(arguments))
+        begin, lanes = end, lanes // 2
+
+
+def _of_block(name: Pass, components: int) -> tuple[str, ...]:
+    of_scalars = tuple(kind for kind in BLOCKS[name] if kind in _OF_TRUE_SCALARS)
+    return BLOCKS[name] if components else of_scalars
+
+
+# -- the kernels ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GateSpec:
+    """What the code depends on."""
+
+    of: Pass
+    components: int
+    real: str
+    lanes: int
+
+    @property
+    def name(self) -> str:
+        return f"gate_{self.of}{self.components}_{self.real}{self.lanes}"
+
+
+@functools.cache
+def _compiled(spec: GateSpec) -> Kernel:
+    return Kernel(spec.name, _Printer(spec).text(), n_integers=4)
+
+
+class _Printer:
+    """void name(first atom, end, first channel, end, arguments)."""
+
+    def __init__(self, spec: GateSpec) -> None:
+        self.spec = spec
+        names = [("begin", "i64"), ("end", "i64"), ("u_begin", "i64"), ("u_end", "i64")]
+        self.f = Function(spec.name, spec.real, [*names, ("arguments", "ptr")])
+        slots = [*SCALARS[spec.of], *_of_block(spec.of, spec.components)]
+        self.channels, self.width = (self._slot(i, "i64") for i in range(2))
+        self.start = {name: self._slot(2 + i, "ptr") for i, name in enumerate(slots)}
+
+    def _slot(self, i: int, kind: str) -> Value:
+        return self.f.load(self.f.at(self.f.parameters[4], i, "i64"), kind)
+
+    def text(self) -> str:
+        begin, end, u_begin, u_end, _ = self.f.parameters
+        with self.f.loop(begin, end) as atom, self.f.loop(u_begin, u_end, self.spec.lanes) as u:
+            self.scalar = atom * self.width + u
+            row = atom * max(self.spec.components, 1)
+            self.rows = [
+                (row + m) * self.channels + u for m in range(max(self.spec.components, 1))
+            ]
+            getattr(self, f"_{self.spec.of}")()
+        return self.f.text()
+
+    def _values(self) -> None:
+        if not self.spec.components:
+            self._set("x", self._get("a"))
+        for m in range(self.spec.components):
+            self._set("x", self._get("v", m) * self._get("a"), m)
+
+    def _tangents(self) -> None:
+        da = self._get("f1") * self._get("dy0")
+        self._set("da", da)
+        if not self.spec.components:
+            self._set("x", da)
+        for m in range(self.spec.components):
+            self._set("x", self._get("dv", m) * self._get("a") + self._get("v", m) * da, m)
+
+    def _adjoint(self) -> None:
+        p = self._zero() if self.spec.components else self._get("g", 0)
+        for m in range(self.spec.components):
+            g = self._get("g", m)
+            p = p + g * self._get("v", m)
+            self._set("gv", g * self._get("a"), m)
+        self._set("gy0", p * self._get("f1"))
+
+    def _reverse(self) -> None:
+        p, q = (self._get("g", 0), self._get("h", 0)) if not self.spec.components else (
+            self._zero(), self._zero())  # fmt: skip
+        for m in range(self.spec.components):
+            g, h, v = self._get("g", m), self._get("h", m), self._get("v", m)
+            p = p + g * v + h * self._get("dv", m)
+            q = q + h * v
+            self._set("gv", g * self._get("a") + h * self._get("da"), m)
+            self._set("hv", h * self._get("a"), m)
+        self._set("gy0", p * self._get("f1") + q * self._get("f2") * self._get("dy0"))
+        self._set("hy0", q * self._get("f1"))
+
+    def _zero(self) -> Value:
+        return self.f.constant(0.0, "real", self.spec.lanes)
+
+    def _place(self, name: str, m: int | None) -> Value:
+        of_block = name in BLOCKS[self.spec.of]
+        return self.f.at(self.start[name], self.rows[m or 0] if of_block else self.scalar)
+
+    def _get(self, name: str, m: int | None = None) -> Value:
+        return self.f.load(self._place(name, m), "real", self.spec.lanes)
+
+    def _set(self, name: str, value: Value, m: int | None = None) -> None:
+        self.f.store(value, self._place(name, m))
