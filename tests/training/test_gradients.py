@@ -9,6 +9,9 @@ from ase.build import bulk
 
 from fastequi.errors import InputError
 from fastequi.graph import Graph
+from fastequi.kernels import cpu_gate, cpu_linear
+from fastequi.kernels.convolution import cpu_launch, cpu_tangent
+from fastequi.kernels.testing import poisoned_memory
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import state_from_atoms
 from fastequi.model.file import set_precision
@@ -135,7 +138,8 @@ def test_gradient_is_that_of_differentiating_twice(variant: str, implementation:
 
     expected = by_double_backward(network, sample, loss_of)
     wanted = gradients(network)
-    found = TangentGradient(network, implementation)(sample, loss_of)
+    with poisoned_memory():
+        found = TangentGradient(network, implementation)(sample, loss_of)
     got = gradients(network)
 
     assert torch.allclose(found.forces, expected.forces, atol=1e-11)
@@ -148,6 +152,21 @@ def test_gradient_is_that_of_differentiating_twice(variant: str, implementation:
         size = float(reference.norm())
         error = float((gradient - reference).norm())
         assert error <= 1e-10 * max(size, 1e-3), f"{name}: {error:.1e} of {size:.1e}"
+
+
+@pytest.mark.parametrize("variant", ["l2-full", "sevennet-like", "nequix-like", "one-layer"])
+@pytest.mark.parametrize("n_threads", [2, 3])
+def test_gradient_does_not_depend_on_the_number_of_threads(
+    variant: str, n_threads: int, monkeypatch: pytest.MonkeyPatch
+):
+    network, sample = network_of(VARIANTS[variant]), sample_of(systems())
+    TangentGradient(network, "cpu")(sample, loss_of)
+    alone = gradients(network)
+    for module in (cpu_gate, cpu_launch, cpu_linear, cpu_tangent):
+        monkeypatch.setattr(module, "n_threads", lambda: n_threads)
+    TangentGradient(network, "cpu")(sample, loss_of)
+    for name, gradient in gradients(network).items():
+        assert torch.allclose(gradient, alone[name], rtol=1e-10, atol=1e-13), name
 
 
 def test_float32_is_as_good_as_its_rounding():
