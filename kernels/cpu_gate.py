@@ -148,9 +148,7 @@ class _Printer:
         with self.f.loop(begin, end) as atom, self.f.loop(u_begin, u_end, self.spec.lanes) as u:
             self.scalar = atom * self.width + u
             row = atom * max(self.spec.components, 1)
-            self.rows = [
-                (row + m) * self.channels + u for m in range(max(self.spec.components, 1))
-            ]
+            self.rows = [(row + m) * self.channels + u for m in range(max(self.spec.components, 1))]
             getattr(self, f"_{self.spec.of}")()
         return self.f.text()
 

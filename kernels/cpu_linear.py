@@ -18,6 +18,7 @@ from fastequi.kernels.convolution.cpu_product import ROWS, product_calls
 from fastequi.kernels.llvm.plan import Named, Plan, PlannedCall
 from fastequi.kernels.llvm.threads import n_threads
 
+
 @dataclass(frozen=True, slots=True)
 class Term:
     """Block `source` times matrices [n_in, n_out] gives, or adds to, block `target`.
@@ -150,7 +151,9 @@ class _MultiplyKey:
     matrices: tuple[int, ...]
     add: bool
 
-    def calls(self, name: str, dtype: torch.dtype, share: int, shares: int) -> Iterator[PlannedCall]:
+    def calls(
+        self, name: str, dtype: torch.dtype, share: int, shares: int
+    ) -> Iterator[PlannedCall]:
         """The atoms of each segment that a share does."""
         for s, matrix in enumerate(self.matrices):
             rows = Named(f"{name}cut{s}.{share}"), Named(f"{name}cut{s}.{share + 1}")
@@ -176,7 +179,9 @@ class _OuterKey:
     terms: tuple[Term, ...]
     matrices: tuple[int, ...]
 
-    def calls(self, name: str, dtype: torch.dtype, share: int, shares: int) -> Iterator[PlannedCall]:
+    def calls(
+        self, name: str, dtype: torch.dtype, share: int, shares: int
+    ) -> Iterator[PlannedCall]:
         """The input channels that a share does, rows of the gradients."""
         for k, term in enumerate(self.terms):
             rows = _split(term.n_in, share, shares)
@@ -198,14 +203,18 @@ class _OuterKey:
 # -- matrices of species: sums over the attributes -----------------------------------------------
 
 
-def combine(mix: Tensor, weights: Sequence[Tensor], out: Sequence[Tensor], scales: tuple[float, ...]) -> None:
+def combine(
+    mix: Tensor, weights: Sequence[Tensor], out: Sequence[Tensor], scales: tuple[float, ...]
+) -> None:
     """out[s] = scale sum_a mix[s, a] weights[a]; matrices [n_in, n_out] of each s and a."""
     values = {"mix": mix.data_ptr()} | _addresses("w", weights) | _addresses("m", out)
     sizes = tuple(w[0].numel() for w in weights)
     _combine_plan(tuple(mix.shape), sizes, scales, mix.dtype, n_threads()).run(values)
 
 
-def spread(mix: Tensor, out: Sequence[Tensor], d_weights: Sequence[Tensor], scales: tuple[float, ...]) -> None:
+def spread(
+    mix: Tensor, out: Sequence[Tensor], d_weights: Sequence[Tensor], scales: tuple[float, ...]
+) -> None:
     """The adjoint of `combine` by the weights: d_weights[a] = scale sum_s mix[s, a] out[s]."""
     values = {"mix": mix.data_ptr()} | _addresses("w", d_weights) | _addresses("m", out)
     sizes = tuple(w[0].numel() for w in d_weights)
@@ -222,12 +231,15 @@ def _combine_plan(
 
     def calls(share: int) -> Iterator[PlannedCall]:
         for k, (size, scale) in enumerate(zip(sizes, scales, strict=True)):
-            strides = {"depth": n_attributes, "a_stride": n_attributes, "b_stride": size, "c_stride": size}
-            names = {"a": Named("mix"), "b": Named(f"w{k}"), "c": Named(f"m{k}")}
+            arguments: dict[str, int | Named] = {
+                "a": Named("mix"),
+                "b": Named(f"w{k}"),
+                "c": Named(f"m{k}"),
+            }
+            arguments |= {"depth": n_attributes, "a_stride": n_attributes}
+            arguments |= {"b_stride": size, "c_stride": size}
             columns = _split(size, share, shares)
-            yield from product_calls(
-                dtype, (0, n_species), columns, names | strides, scale, vectors=8
-            )
+            yield from product_calls(dtype, (0, n_species), columns, arguments, scale, vectors=8)
 
     return Plan([list(calls(share)) for share in range(shares)])
 
@@ -243,11 +255,16 @@ def _spread_plan(
     def calls(share: int) -> Iterator[PlannedCall]:
         begin, end = _split(n_attributes, share, shares)
         for k, (size, scale) in enumerate(zip(sizes, scales, strict=True)):
-            strides = {"depth": n_species, "a_stride": 1, "a_depth": n_attributes, "b_stride": size, "c_stride": size}
-            names = {"a": Named("mix"), "b": Named(f"m{k}"), "c": Named(f"w{k}")}
+            arguments: dict[str, int | Named] = {
+                "a": Named("mix"),
+                "b": Named(f"m{k}"),
+                "c": Named(f"w{k}"),
+            }
+            arguments |= {"depth": n_species, "a_stride": 1, "a_depth": n_attributes}
+            arguments |= {"b_stride": size, "c_stride": size}
             for row in range(begin, end, ROWS):
                 rows = row, min(row + ROWS, end)
-                yield from product_calls(dtype, rows, (0, size), names | strides, scale)
+                yield from product_calls(dtype, rows, (0, size), arguments, scale)
 
     return Plan([list(calls(share)) for share in range(shares)])
 

@@ -23,7 +23,7 @@ class CompiledLinearPasses(LinearPasses):
         super().__init__(module)
         scales = self.scales if isinstance(module, BlockLinear) else [1.0] * len(self.scales)
         self.products = tuple(
-            Term(i, o, module.irreps_out.blocks[o][1].dim, *p.shape[-2:], scale)
+            Term(i, o, module.irreps_out.blocks[o][1].dim, p.shape[-2], p.shape[-1], scale)
             for (o, i, _), p, scale in zip(self.terms, self.parameters, scales, strict=True)
         )
         self.backwards = tuple(term.transposed for term in self.products)

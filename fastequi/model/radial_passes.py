@@ -48,7 +48,7 @@ class CompiledRadialPasses(RadialPasses):
         super().__init__(networks)
         self.terms = [
             [
-                (Term(0, 0, 1, *network.weights[d].shape, network.scales[d]),)
+                (Term(0, 0, 1, *_shape(network.weights[d]), network.scales[d]),)
                 for network in self.networks
             ]
             for d in range(len(self.networks[0].scales))
@@ -77,17 +77,14 @@ class CompiledRadialPasses(RadialPasses):
 
     @torch.no_grad()
     def reverse(self, gradients: list[Tensor]) -> None:
-        for d in reversed(range(len(self.terms))):
-            wanted = d > 0 or self.basis.requires_grad
-            found = self._reverse_products(d, gradients, wanted)
-            if d == 0:
-                break
+        for d in reversed(range(1, len(self.terms))):
             hidden, active = self.activations[d - 1]
-            (hidden_gradient,) = torch.autograd.grad(active, hidden, found)
-            gradients = list(hidden_gradient)
+            found = self._reverse_products(d, gradients, wanted=True)
+            gradients = list(torch.autograd.grad(active, hidden, found)[0])
         for network, gradient in zip(self.networks, gradients, strict=True):
             if network.bias is not None:
                 add_gradient(network.bias, gradient[..., 0, :].sum(0))
+        found = self._reverse_products(0, gradients, wanted=self.basis.requires_grad)
         if self.basis.requires_grad:
             self.basis.backward(found.sum(0))
 
@@ -126,6 +123,10 @@ class CompiledRadialPasses(RadialPasses):
         for weight, gradient in zip(weights, found, strict=True):
             add_gradient(weight, gradient)
         return inputs
+
+
+def _shape(matrix: Tensor) -> tuple[int, int]:
+    return matrix.shape[0], matrix.shape[1]
 
 
 def _rows_of(x: Tensor) -> Segments:

@@ -137,9 +137,7 @@ def _values(
     arrays: EdgeArrays, weights: _Weights, instructions: Instructions, x: Sequence[Tensor]
 ) -> list[Tensor]:
     dtype, n_atoms = x[0].dtype, len(arrays.row_start) - 1
-    out = [
-        torch.empty((n_atoms, ir.dim, mul), dtype=dtype) for mul, ir in instructions.irreps_out
-    ]
+    out = [torch.empty((n_atoms, ir.dim, mul), dtype=dtype) for mul, ir in instructions.irreps_out]
     Launch(
         instructions, arrays, dtype, weights.source, (), x, out, weights.pointers
     ).run_over_receivers()
@@ -172,7 +170,7 @@ class _Fused(torch.autograd.Function):
         x = tuple(block.contiguous() for block in x)
         ctx.problem = arrays, weights, instructions
         ctx.save_for_backward(*x)
-        return tuple(_values(*ctx.problem, x))
+        return tuple(_values(arrays, weights, instructions, x))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -180,5 +178,6 @@ class _Fused(torch.autograd.Function):
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
         wants_x = any(ctx.needs_input_grad[4:])
-        total, *dx = _adjoint(*ctx.problem, ctx.saved_tensors, gradients, wants_x)
+        arrays, weights, instructions = ctx.problem
+        total, *dx = _adjoint(arrays, weights, instructions, ctx.saved_tensors, gradients, wants_x)
         return None, None, None, total, *(dx if wants_x else [None] * len(ctx.saved_tensors))

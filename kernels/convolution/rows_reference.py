@@ -69,6 +69,8 @@ def rows_pass(
     return [block.detach() for block in out], partial(gradients, out, wanted)
 
 
-def gradients(out: Sequence[Tensor], leaves: Sequence[Tensor], g: Sequence[Tensor]) -> Sequence[Tensor]:
+def gradients(
+    out: Sequence[Tensor], leaves: Sequence[Tensor], g: Sequence[Tensor]
+) -> Sequence[Tensor]:
     """Of leaves of autograd, zeros where there is no path."""
     return torch.autograd.grad(out, leaves, g, materialize_grads=True)
