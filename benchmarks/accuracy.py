@@ -2,8 +2,8 @@
 
     python -m benchmarks.accuracy ethanol --minutes 98
 
-ethanol: rMD17, 950 + 50 frames, official test file (Batzner et al. 2022, table 2: 4.2 meV/Å with
-l = 2). acac: acetylacetone at 300 K, 450 + 50 frames, its 300 K test (Batatia et al. 2022).
+ethanol: rMD17, 950 + 50 frames, official test file; NequIP's paper has 4.2 meV/Å with l = 2.
+acac: acetylacetone at 300 K, 450 + 50 frames, its 300 K test (Batatia et al. 2022, BOTNet).
 The training goes to a folder, and is not repeated where its summary is there.
 """
 
