@@ -14,7 +14,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,8 +78,9 @@ def main(arguments: list[str] | None = None) -> None:
     table = RESULTS / f"data-efficiency-{options.molecule}.csv"
     write_table(table, points)
     plot(points, table.with_suffix(".png"))
-    for line in slopes(points):
-        print(line)
+    for l_max in sorted({p.l_max for p in points}):
+        mine = [p for p in points if p.l_max == l_max]
+        print(f"l = {l_max}: force error ~ frames^{slope(mine):.2f}")
     print(f"wrote {table} and {table.with_suffix('.png').name}")
 
 
@@ -145,16 +145,12 @@ def write_table(path: Path, points: list[Point]) -> None:
             )
 
 
-def slopes(points: list[Point]) -> Iterator[str]:
-    """The exponent of force error ~ frames^slope of each curve, by least squares of logarithms."""
+def slope(points: list[Point]) -> float:
+    """The exponent of force error ~ frames^slope, by least squares of logarithms."""
     import numpy as np
 
-    for l_max in sorted({p.l_max for p in points}):
-        mine = [p for p in points if p.l_max == l_max]
-        n, error = ([getattr(p, of) for p in mine] for of in ("frames", "force_mae_meV_per_A"))
-        if len(mine) > 1:
-            slope = np.polyfit(np.log(n), np.log(error), 1)[0]
-            yield f"l = {l_max}: force error ~ frames^{slope:.2f}"
+    logarithms = [np.log([p.frames, p.force_mae_meV_per_A]) for p in points]
+    return float(np.polyfit(*np.transpose(logarithms), 1)[0])
 
 
 def plot(points: list[Point], path: Path) -> None:
@@ -162,6 +158,7 @@ def plot(points: list[Point], path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
 
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
     labels = ("force MAE (meV/Å)", "energy MAE (meV/atom)")
@@ -170,11 +167,19 @@ def plot(points: list[Point], path: Path) -> None:
     ):
         for l_max in sorted({p.l_max for p in points}):
             mine = [p for p in points if p.l_max == l_max]
+            exponent = f": error ~ N^{slope(mine):.2f}" if axis is axes[0] else ""
             axis.loglog([p.frames for p in mine], [getattr(p, of) for p in mine], "o-",
-                        label=f"l = {l_max}")  # fmt: skip
-        axis.set_xlabel("training frames")
+                        label=f"l = {l_max}{exponent}")  # fmt: skip
+        axis.set_xlabel("N, training frames")
         axis.set_ylabel(label)
-        axis.grid(True, which="both", alpha=0.25)
+        axis.set_xticks(sorted({p.frames for p in points}))
+        errors = [getattr(p, of) for p in points]
+        ticks = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
+        axis.set_yticks([t for t in ticks if min(errors) / 1.1 <= t <= 1.1 * max(errors)])
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_major_formatter(ScalarFormatter())
+            side.set_minor_formatter(NullFormatter())
+        axis.grid(True, alpha=0.25)
     axes[0].legend(title=f"rMD17 {points[0].molecule}, test set")
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
