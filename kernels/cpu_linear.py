@@ -10,6 +10,7 @@ Atoms come in segments that have one matrix in common: atoms of a species; value
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,8 +20,7 @@ from fastequi.kernels.llvm.plan import Named, Plan, PlannedCall
 from fastequi.kernels.llvm.threads import n_threads
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(NamedTuple):
     """Block `source` times matrices [n_in, n_out] gives, or adds to, block `target`.
 
     Blocks are [atoms, components, channels].
@@ -42,8 +42,7 @@ class Term:
         return self.n_in * self.n_out * dtype.itemsize
 
 
-@dataclass(frozen=True, slots=True)
-class Segments:
+class Segments(NamedTuple):
     """Atoms first:end of each segment, and which of the matrices is theirs."""
 
     bounds: tuple[tuple[int, int], ...]
@@ -84,13 +83,7 @@ class Multiply:
         """What the plan calls by name; threads share all atoms, each its part of every segment."""
         values = _addresses(f"{name}x", self.x) | _addresses(f"{name}y", self.y)
         values |= _addresses(f"{name}m", self.matrices)
-        bounds = self.segments.bounds
-        n_atoms = bounds[-1][1]
-        for share in range(shares + 1):
-            cut = n_atoms * share // shares
-            for s, (begin, end) in enumerate(bounds):
-                values[f"{name}cut{s}.{share}"] = min(max(cut, begin), end)
-        return values
+        return values | _cuts(name, self.segments.bounds, shares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +136,7 @@ def _plan(keys: tuple["_MultiplyKey | _OuterKey", ...], dtype: torch.dtype, shar
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _MultiplyKey:
+class _MultiplyKey(NamedTuple):
     """What the calls of a `Multiply` depend on."""
 
     terms: tuple[Term, ...]
@@ -172,8 +164,7 @@ class _MultiplyKey:
                 yield from product_calls(dtype, rows, columns, arguments, term.scale, self.add)
 
 
-@dataclass(frozen=True, slots=True)
-class _OuterKey:
+class _OuterKey(NamedTuple):
     """What the calls of an `Outer` depend on."""
 
     terms: tuple[Term, ...]
@@ -276,5 +267,22 @@ def _split(n_rows: int, share: int, shares: int) -> tuple[int, int]:
     return min(begin, n_rows), min(end, n_rows)
 
 
+@functools.lru_cache(maxsize=1024)
+def _cuts(name: str, bounds: tuple[tuple[int, int], ...], shares: int) -> dict[str, int]:
+    """Where shares begin and end in each segment."""
+    cuts = [bounds[-1][1] * share // shares for share in range(shares + 1)]
+    return {
+        f"{name}cut{s}.{share}": min(max(cut, begin), end)
+        for s, (begin, end) in enumerate(bounds)
+        for share, cut in enumerate(cuts)
+    }
+
+
 def _addresses(name: str, blocks: Sequence[Tensor]) -> dict[str, int]:
-    return {f"{name}{i}": block.data_ptr() for i, block in enumerate(blocks)}
+    names = _numbered(name, len(blocks))
+    return dict(zip(names, [block.data_ptr() for block in blocks], strict=True))
+
+
+@functools.cache
+def _numbered(name: str, n: int) -> tuple[str, ...]:
+    return tuple(f"{name}{i}" for i in range(n))

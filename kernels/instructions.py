@@ -7,7 +7,7 @@ Order of paths, and so of the radial weights: input irreps, then l2, then l3. In
 paths of one irrep stand side by side along the channels, in that order.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from math import sqrt
 from typing import Literal
@@ -53,6 +53,7 @@ class Instructions:
     l_max        highest degree of the edge harmonics
     edge_parity  'natural': harmonics have parity (-1)^l; 'even': all even (SO(3) equivariance)
     irreps_out   per irrep, the channels of all paths that end there
+    n_weights    radial weights per edge
     """
 
     irreps_in: Irreps
@@ -60,11 +61,16 @@ class Instructions:
     edge_parity: EdgeParity
     irreps_out: Irreps
     paths: tuple[Path, ...]
+    n_weights: int = field(init=False, compare=False)
+    _hash: int = field(init=False, compare=False, repr=False)
 
-    @property
-    def n_weights(self) -> int:
-        """Radial weights per edge."""
-        return sum(path.channels for path in self.paths)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_weights", sum(path.channels for path in self.paths))
+        paths = hash((self.irreps_in, self.l_max, self.irreps_out, self.paths))
+        object.__setattr__(self, "_hash", paths)
+
+    def __hash__(self) -> int:
+        return self._hash  # looked up with every call of a kernel, and 20 us to make
 
 
 def harmonic_irrep(l: int, edge_parity: EdgeParity) -> Irrep:  # noqa: E741
