@@ -149,8 +149,9 @@ def slope(points: list[Point]) -> float:
     """The exponent of force error ~ frames^slope, by least squares of logarithms."""
     import numpy as np
 
-    logarithms = [np.log([p.frames, p.force_mae_meV_per_A]) for p in points]
-    return float(np.polyfit(*np.transpose(logarithms), 1)[0])
+    frames = np.log([p.frames for p in points])
+    errors = np.log([p.force_mae_meV_per_A for p in points])
+    return float(np.polyfit(frames, errors, 1)[0])
 
 
 def plot(points: list[Point], path: Path) -> None:
