@@ -33,14 +33,14 @@ class RadialPasses:
 
 
 class CompiledRadialPasses(RadialPasses):
-    """Networks in step, on the CPU; all have the same hidden layers."""
+    """Networks in step, on the CPU; all have the same hidden layers, and no bias."""
 
     @staticmethod
     def can(networks: Sequence[ScalarMLP]) -> bool:
         """Whether the networks differ in the last layer alone."""
         shapes = [[tuple(w.shape) for w in network.weights[:-1]] for network in networks]
         return all(
-            shape == shapes[0] and network.spec == networks[0].spec
+            shape == shapes[0] and network.spec == networks[0].spec and network.bias is None
             for shape, network in zip(shapes, networks, strict=True)
         )
 
@@ -63,8 +63,6 @@ class CompiledRadialPasses(RadialPasses):
             width = self.networks[0].weights[d].shape[1]
             hidden = basis.new_empty((len(self.networks), *basis.shape[:-1], width))
             self._multiply(d, list(hidden))
-            if d == 0:
-                self._add_biases(hidden)
             with torch.enable_grad():
                 hidden.requires_grad_(True)
                 active = tangent.activation_rows(self.networks[0], hidden)
@@ -81,9 +79,6 @@ class CompiledRadialPasses(RadialPasses):
             hidden, active = self.activations[d - 1]
             found = self._reverse_products(d, gradients, wanted=True)
             gradients = list(torch.autograd.grad(active, hidden, found)[0])
-        for network, gradient in zip(self.networks, gradients, strict=True):
-            if network.bias is not None:
-                add_gradient(network.bias, gradient[..., 0, :].sum(0))
         found = self._reverse_products(0, gradients, wanted=self.basis.requires_grad)
         if self.basis.requires_grad:
             self.basis.backward(found.sum(0))
@@ -99,11 +94,6 @@ class CompiledRadialPasses(RadialPasses):
                 )
             ]
         )
-
-    def _add_biases(self, hidden: Tensor) -> None:
-        for network, x in zip(self.networks, hidden, strict=True):
-            if network.bias is not None:
-                x[..., 0, :] += network.bias
 
     def _reverse_products(self, d: int, gradients: list[Tensor], wanted: bool) -> Tensor:
         """Gradients of the matrices of layer d; and of its inputs where wanted, stacked."""
