@@ -219,16 +219,11 @@ def _combine_plan(
 ) -> Plan:  # fmt: skip
     """Threads share the columns: the weights are read once."""
     n_species, n_attributes = shape
+    mix = {"a": Named("mix"), "a_stride": n_attributes, "depth": n_attributes}
 
     def calls(share: int) -> Iterator[PlannedCall]:
         for k, (size, scale) in enumerate(zip(sizes, scales, strict=True)):
-            arguments: dict[str, int | Named] = {
-                "a": Named("mix"),
-                "b": Named(f"w{k}"),
-                "c": Named(f"m{k}"),
-            }
-            arguments |= {"depth": n_attributes, "a_stride": n_attributes}
-            arguments |= {"b_stride": size, "c_stride": size}
+            arguments = mix | _flat(f"w{k}", f"m{k}", size)
             columns = _split(size, share, shares)
             yield from product_calls(dtype, (0, n_species), columns, arguments, scale, vectors=8)
 
@@ -242,22 +237,22 @@ def _spread_plan(
 ) -> Plan:  # fmt: skip
     """Threads share the rows; a tile of rows at a time, so that few streams are written at once."""
     n_species, n_attributes = shape
+    mix = {"a": Named("mix"), "a_stride": 1, "a_depth": n_attributes, "depth": n_species}
 
     def calls(share: int) -> Iterator[PlannedCall]:
         begin, end = _split(n_attributes, share, shares)
         for k, (size, scale) in enumerate(zip(sizes, scales, strict=True)):
-            arguments: dict[str, int | Named] = {
-                "a": Named("mix"),
-                "b": Named(f"m{k}"),
-                "c": Named(f"w{k}"),
-            }
-            arguments |= {"depth": n_species, "a_stride": 1, "a_depth": n_attributes}
-            arguments |= {"b_stride": size, "c_stride": size}
+            arguments = mix | _flat(f"m{k}", f"w{k}", size)
             for row in range(begin, end, ROWS):
                 rows = row, min(row + ROWS, end)
                 yield from product_calls(dtype, rows, (0, size), arguments, scale)
 
     return Plan([list(calls(share)) for share in range(shares)])
+
+
+def _flat(b: str, c: str, size: int) -> dict[str, int | Named]:
+    """From matrices to matrices, each of so many elements in a row."""
+    return {"b": Named(b), "c": Named(c), "b_stride": size, "c_stride": size}
 
 
 def _split(n_rows: int, share: int, shares: int) -> tuple[int, int]:
