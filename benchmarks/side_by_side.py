@@ -23,6 +23,7 @@ import yaml
 from ase.data import chemical_symbols
 
 from benchmarks import nequip_recipe as recipe
+from benchmarks import side_by_side_curves
 from benchmarks.common import RESULTS, ROOT, Results, add_common_options, row, say, start
 from benchmarks.training_cases import RMD17_UNITS, atoms_of, data_folder
 from fastequi.data import read_frames
@@ -63,18 +64,21 @@ def main(arguments: list[str] | None = None) -> None:
     if find_spec("nequip") is None:
         say("nothing is trained: nequip is not installed: pip install 'fastequi[peers]'")
         return
-    results = start(options)
+    results, points = start(options), []
     for molecule in options.molecules:
         missing = [p for p in _sources(molecule).values() if not p.is_file()]
         if missing:
             say(f"{molecule} is skipped: no {missing[0]}; FASTEQUI_DATA names the folder of data")
             continue
-        race(results, molecule, options)
+        folder = (options.cache / f"{molecule}-{options.minutes:g}min").absolute()
+        race(results, molecule, folder, options)
+        points += side_by_side_curves.read(folder, molecule, options.minutes)
+    if points:
+        side_by_side_curves.write(points, options.output.with_name("side-by-side"))
 
 
-def race(results: Results, molecule: str, options: argparse.Namespace) -> None:
+def race(results: Results, molecule: str, folder: Path, options: argparse.Namespace) -> None:
     """Both trainings, one after the other, and their errors."""
-    folder = (options.cache / f"{molecule}-{options.minutes:g}min").absolute()
     elements = write_data(folder, molecule)
     for who, train in {"nequip": train_nequip, "fastequi": train_fastequi}.items():
         steps, found = train(folder, elements, options)

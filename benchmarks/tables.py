@@ -145,6 +145,7 @@ def draw(peers: Rows, md: Rows, path: Path) -> bool:
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "fastequi"  # the same picture, the same file
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7.5, 5), layout="constrained")

@@ -23,7 +23,9 @@ _TRILINEAR = {
     "reference": "fastequi.kernels.convolution.reference",
     "triton": "fastequi.kernels.convolution.triton_op",
 }
-_TANGENTS = "fastequi.kernels.convolution.cpu_tangent"
+#: Implementation -> the module of its fused passes of training; these have compiled linear maps,
+#: gates and radial networks beside them.
+_TANGENTS = {"cpu": "fastequi.kernels.convolution.cpu_tangent"}
 #: Implementation -> the module that has the linear map behind it as well.
 _MIXED = {"cpu": "fastequi.kernels.convolution.cpu_mixed"}
 #: Implementation -> the kind of device it runs on and the package that it needs.
@@ -87,9 +89,9 @@ def prepare(
 
 def training_passes(implementation: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """(rows_pass, tangent_pass): the convolution in the first and the second pass of training."""
-    if implementation == "cpu":
-        first, second = import_module(FUSED["cpu"]), import_module(_TANGENTS)
-        return first.rows_pass, second.tangent_pass
+    if implementation in _TANGENTS:
+        first = import_module(FUSED[implementation])
+        return first.rows_pass, import_module(_TANGENTS[implementation]).tangent_pass
     trilinear = import_module(_TRILINEAR[implementation]).convolution
     return (
         partial(rows_reference.rows_pass, convolution=trilinear),
@@ -99,5 +101,10 @@ def training_passes(implementation: str) -> tuple[Callable[..., Any], Callable[.
 
 def prepare_training(implementation: str, layers: list[Instructions], dtype: torch.dtype) -> None:
     """Compile ahead what the two passes of training need."""
-    if implementation == "cpu":
-        import_module(_TANGENTS).prepare_training(layers, dtype)
+    if implementation in _TANGENTS:
+        import_module(_TANGENTS[implementation]).prepare_training(layers, dtype)
+
+
+def trains_whole_layers(implementation: str) -> bool:
+    """Whether the linear maps, gates and radial networks of training are compiled as well."""
+    return implementation in _TANGENTS

@@ -22,7 +22,7 @@ from fastequi.errors import InputError
 from fastequi.graph import Graph, edge_vectors
 from fastequi.kernels.convolution.edges import Edges, make_edges
 from fastequi.kernels.convolution.rows_reference import Pullback
-from fastequi.kernels.dispatch import prepare_training, training_passes
+from fastequi.kernels.dispatch import prepare_training, training_passes, trains_whole_layers
 from fastequi.model import tangent
 from fastequi.model.nequip import NequIP
 from fastequi.model.passes import LayerPasses
@@ -66,7 +66,7 @@ class TangentGradient:
         if not network.spec.normalize_harmonics:
             raise InputError("these kernels need normalised harmonics; use kernels = 'reference'")
         self.network = network
-        compiled = implementation == "cpu"
+        compiled = trains_whole_layers(implementation)
         networks = [layer.radial for layer in network.interactions()]
         in_step = compiled and CompiledRadialPasses.can(networks)
         self.radial = (CompiledRadialPasses if in_step else RadialPasses)(networks)
