@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     if find_spec("nequip") is None:
         say("nothing is trained: nequip is not installed: pip install 'fastequi[peers]'")
         return
-    results, points = start(options), []
+    results = start(options)
     for molecule in options.molecules:
         missing = [p for p in _sources(molecule).values() if not p.is_file()]
         if missing:
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
             continue
         folder = (options.cache / f"{molecule}-{options.minutes:g}min").absolute()
         race(results, molecule, folder, options)
-        points += side_by_side_curves.read(folder, molecule, options.minutes)
+    points = side_by_side_curves.read_all(options.cache, options.minutes)
     if points:
         side_by_side_curves.write(points, options.output.with_name("side-by-side"))
 

@@ -25,6 +25,17 @@ class Point:
     validation_force_mae_meV_per_A: float
 
 
+def read_all(cache: Path, minutes: float) -> list[Point]:
+    """The curves of every molecule that both have trained on for so long, in this run or before."""
+    ending = f"-{minutes:g}min"
+    return [
+        point
+        for folder in sorted(cache.glob(f"*{ending}"))
+        if all((folder / log).is_file() for log, *_ in LOGS.values())
+        for point in read(folder, folder.name.removesuffix(ending), minutes)
+    ]
+
+
 def read(folder: Path, molecule: str, minutes: float) -> list[Point]:
     """The curves of a molecule whose trainings took so many minutes each."""
     found = []

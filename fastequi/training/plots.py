@@ -107,10 +107,10 @@ def _draw_errors(
 
 
 def _mark_best(axes: "Axes", best: int, value: float, kind: str) -> None:
-    """A dot, and its value where a falling curve leaves room."""
+    """A dot, and its value where a falling curve leaves room: on the right, below the legend."""
     axes.plot([best], [value], color=_BEST, marker="o", ms=5, ls="", label="kept", zorder=3)
     text = f"kept: {_number(value)} {_UNITS[kind]}, epoch {best}"
-    axes.text(0.02, 0.06, text, color=_BEST, transform=axes.transAxes)
+    axes.text(0.98, 0.56, text, color=_BEST, transform=axes.transAxes, ha="right")
 
 
 def _logarithmic(axes: "Axes") -> None:
