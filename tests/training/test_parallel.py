@@ -101,7 +101,7 @@ def test_sigterm_to_one_stops_all(train_toml, tmp_path):
     os.kill(worker_of(process.pid, rank=1), signal.SIGTERM)
     _, err = process.communicate(timeout=100)
     assert err.count("after writing a checkpoint") == 1
-    assert "exitcode  : 75" in err
+    assert "exitcode  : 75" in err, err
     assert list((tmp_path / "out" / "checkpoints").iterdir())
 
 
