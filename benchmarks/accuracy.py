@@ -1,18 +1,20 @@
-"""What `fastequi train` reaches on small data within hours of a laptop, as a chemist would run it.
+"""What `fastequi train` reaches on small data within hours of a CPU, as a chemist would run it.
 
     python -m benchmarks.accuracy acac --minutes 105
     python -m benchmarks.accuracy ethanol --minutes 180 --threads 2
 
 ethanol: rMD17, 950 + 50 frames, official test file; NequIP's paper has 4.2 meV/Å with l = 2.
 acac: acetylacetone at 300 K, 450 + 50 frames, its 300 K test (Batatia et al. 2022, BOTNet).
-The training goes to a folder; one that was stopped goes on, one that is done is not repeated.
+The training goes to a folder; one that was stopped goes on (give the same minutes:
+they shape the learning rate), one that is done is not repeated.
 
 Full parity and Huber's loss are what generalises here. In 20 minutes of ethanol (natural parity,
 one core) mean squares end at 7.5 meV/Å on the test file and Huber's loss at 6.7; a delta of 0.002
-or 0.03 eV/Å is worse than 0.01. At the same step, full parity and 5 Å are 15 % below natural parity
-and 4 Å. A radial network of [128] or [64] is 11 % below one of [64, 64] at the same epoch. 3 layers
-learn less in the same time, 5 no more from an epoch; a batch of 2 learns no more from an epoch than
-one of 5, and one of 10 less from a minute.
+or 0.03 eV/Å is worse than 0.01. Force errors of the validation frames early in training: at the
+same step, full parity and 5 Å are 15 % below natural parity and 4 Å; at the same epoch, a radial
+network of [128] or [64] is about 10 % below one of [64, 64]. 3 layers learn less in the same time,
+5 no more from an epoch; a batch of 2 no more from an epoch than one of 5, one of 10 less from a
+minute.
 """
 
 import argparse
