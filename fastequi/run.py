@@ -38,7 +38,7 @@ from fastequi.md.trajectory.directory import (
 )
 from fastequi.md.trajectory.outputs import Outputs
 from fastequi.md.velocities import maxwell_boltzmann_
-from fastequi.model.committee import Committee
+from fastequi.model.committee import mean_of
 from fastequi.potential import Potential
 from fastequi.process import (
     naming,
@@ -128,8 +128,7 @@ def load_potential(config: Config) -> LoadedModel:
     """The model that [model] names, on the device that [dynamics] names."""
     options = config.model.model_dump(include={"dtype", "kernels", "modality"}, exclude_none=True)
     options["device"] = config.dynamics.device
-    members = [fastequi.load_model(name, **options) for name in config.model.names]
-    return members[0] if len(members) == 1 else Committee(members)
+    return mean_of([fastequi.load_model(name, **options) for name in config.model.names])
 
 
 def starting_state(config: Config, atoms: Atoms) -> State:

@@ -13,6 +13,7 @@ from fastequi.cli.counter import Counter
 from fastequi.cli.error_table import Rows, error_table
 from fastequi.data import Dataset, Frame, read_frames
 from fastequi.errors import InputError
+from fastequi.model.committee import Committee, mean_of
 from fastequi.model.loaded import LoadedModel
 from fastequi.training.evaluate import Evaluation, check_evaluable
 from fastequi.training.evaluate import evaluate as run_evaluation
@@ -29,6 +30,7 @@ def evaluate(
     model: str,
     /,
     *data: Path,
+    member: tuple[str, ...] = (),
     json: Path | None = None,
     csv: Path | None = None,
     plots: Path | None = None,
@@ -51,6 +53,8 @@ def evaluate(
         a known name (sevennet-0) or the path of a model
     data
         files of labelled structures: extxyz, npz, databases, whatever ASE reads
+    member
+        another model, whose mean with the first is evaluated; may be given several times
     json
         a file for all errors: overall, per species, per configuration type
     csv
@@ -83,7 +87,8 @@ def evaluate(
     keys = _given(energy=keys_energy, forces=keys_forces, stress=keys_stress)
     frames = _read(data, units, keys)
     options = _given(modality=modality)
-    potential = fastequi.load_model(model, device=device, dtype=dtype, kernels=kernels, **options)
+    options |= {"device": device, "dtype": dtype, "kernels": kernels}
+    potential = mean_of([fastequi.load_model(name, **options) for name in (model, *member)])
     check_evaluable(frames, potential)
     _print_plan(potential, frames, data)
     started = perf_counter()
@@ -133,7 +138,9 @@ def _read(data: tuple[Path, ...], units: dict[str, str], keys: dict[str, str]) -
         ) from error
 
 
-def _print_plan(potential: LoadedModel, frames: list[Frame], data: tuple[Path, ...]) -> None:
+def _print_plan(
+    potential: LoadedModel | Committee, frames: list[Frame], data: tuple[Path, ...]
+) -> None:
     atoms = sum(frame.n_atoms for frame in frames)
     print(f"{potential.name}, {potential.dtype_name}, cutoff {potential.cutoff:g} Å")
     print(f"{potential.kernels} kernels on {potential.device} ({potential.kernels_reason})")
@@ -163,7 +170,7 @@ def _sections(results: dict[str, Any]) -> list[Rows]:
     return sections
 
 
-def _facts(potential: LoadedModel, data: tuple[Path, ...]) -> dict[str, Any]:
+def _facts(potential: LoadedModel | Committee, data: tuple[Path, ...]) -> dict[str, Any]:
     return {
         "fastequi": __version__,
         "model": potential.name,

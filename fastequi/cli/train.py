@@ -44,15 +44,15 @@ def train(
     progress = TrainingProgress(settings.output.log_every)
     try:
         with progress:
-            summaries = run_training(settings, resume, progress)
+            trained = run_training(settings, resume, progress)
     except InputError as error:
         raise error if str(config) in str(error) else InputError(f"{config}: {error}") from error
     except Stopped as stopped:
         raise Stopped(f"{stopped}; to go on: fastequi train {config} --resume") from None
     if not progress.members_started:
-        _print_nothing_to_do(settings, str(summaries[0]["why_done"]))
+        _print_nothing_to_do(settings, str(trained.members[0]["why_done"]))
         return 0
-    print_result(summaries, settings)
+    print_result(trained, settings)
     return 0
 
 

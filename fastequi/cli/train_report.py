@@ -1,7 +1,6 @@
 """What `fastequi train` prints before and after: the plan, the errors, the files."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from fastequi.training.config import TrainConfig
 from fastequi.training.directory import member_folder, own_files
 from fastequi.training.member import Member
 from fastequi.training.plots import why_no_plots
+from fastequi.training.session import Trained
 
 
 def print_plan(member: Member) -> None:
@@ -68,9 +68,9 @@ def _start(member: Member) -> str:
     return ""
 
 
-def print_result(summaries: Sequence[dict[str, Any]], config: TrainConfig) -> None:
-    """How it ended, the errors of the best models, and which files there are."""
-    several = len(summaries) > 1
+def print_result(trained: Trained, config: TrainConfig) -> None:
+    """How it ended, the errors of the best models and of their mean, and which files there are."""
+    summaries, several = trained.members, len(trained.members) > 1
     for number, summary in enumerate(summaries):
         who = f"member {number + 1}: " if several else ""
         print(
@@ -78,18 +78,19 @@ def print_result(summaries: Sequence[dict[str, Any]], config: TrainConfig) -> No
             f"{duration(summary['wall_s'])}; the best was epoch {summary['best_epoch']}"
         )
     print("errors of the best averaged weights:")
-    Console().print(error_table([_rows(k, s, several) for k, s in enumerate(summaries)]))
+    rows = [_rows(f"{k + 1} " if several else "", s) for k, s in enumerate(summaries)]
+    means = [_rows("mean, ", trained.mean)] if trained.mean else []
+    Console().print(error_table([*rows, *means]))
     if why_no_plots():
         print(why_no_plots())
     directory = Path(config.output.directory)
     print(f"written to {directory}:")
-    for number in range(len(summaries)):
-        folder = member_folder(directory, number, len(summaries))
+    folders = [member_folder(directory, number, len(summaries)) for number in range(len(summaries))]
+    for folder in [*folders, *([directory] if several else [])]:
         shown = [p.name for p in own_files(folder) if p.parent == folder]
-        prefix = f"{folder.name}: " if several else ""
+        prefix = f"{folder.name}: " if folder != directory else ""
         print(f"  {prefix}{', '.join(shown)}")
 
 
-def _rows(number: int, summary: dict[str, Any], several: bool) -> Rows:
-    prefix = f"{number + 1} " if several else ""
+def _rows(prefix: str, summary: dict[str, Any]) -> Rows:
     return {f"{prefix}{name}": summary[name] for name in summary["frames"]}

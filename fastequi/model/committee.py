@@ -17,6 +17,11 @@ from fastequi.model.loaded import LoadedModel
 from fastequi.potential import Prediction
 
 
+def mean_of(models: Sequence[LoadedModel]) -> "LoadedModel | Committee":
+    """The mean of several models, or the one there is."""
+    return models[0] if len(models) == 1 else Committee(models)
+
+
 class Committee:
     """A `Potential` with its identity, made of at least two members on one device.
 

@@ -3,8 +3,9 @@
 The frames stay in their order; everything is in eV, eV/Å and eV/Å³.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,16 @@ def evaluate(
         ),
         errors=errors,
     )
+
+
+def evaluate_sets(
+    potential: Potential, sets: Mapping[str, Dataset], count: Callable[[str, int, int], None]
+) -> dict[str, Evaluation]:
+    """`evaluate` on each set; count is called with ('test errors', frames done, frames in all)."""
+    return {
+        name: evaluate(potential, dataset, partial(count, f"{name} errors"))
+        for name, dataset in sets.items()
+    }
 
 
 def _batches(dataset: Dataset, batch_size: int | None) -> Iterator[list[int]]:

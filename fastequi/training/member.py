@@ -14,7 +14,7 @@ from fastequi.model.file import ModelData
 from fastequi.model.loaded import loaded
 from fastequi.process import peak_memory_MB, reproducible, stopping_on_signals
 from fastequi.training import directory as names
-from fastequi.training.evaluate import Evaluation, evaluate
+from fastequi.training.evaluate import Evaluation, evaluate_sets
 from fastequi.training.parallel import Team
 from fastequi.training.plots import plot_parity, why_no_plots
 from fastequi.training.records import Records
@@ -100,13 +100,7 @@ class Member:
         model, config = records.best_model(), self.prepared.config
         device, dtype = self.trainer.network.device, config.model.dtype
         potential = loaded(model, names.MODEL, device, dtype, self.prepared.kernels)
-        found: dict[str, Evaluation] = {}
-        for name, dataset in self.prepared.data.sets().items():
-            found[name] = evaluate(
-                potential,
-                dataset,
-                lambda done, total, name=name: count(f"{name} errors", done, total),
-            )
+        found = evaluate_sets(potential, self.prepared.data.sets(), count)
         if not why_no_plots():
             records.draw_learning_curve()
             plot_parity(found.get("test", found["validation"]), self.folder)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from fastequi.md.trajectory.directory import only_writer
 from fastequi.process import naming_files
 from fastequi.training import directory as names
 from fastequi.training.config import TrainConfig, to_toml
+from fastequi.training.ensemble import summarise_mean
 from fastequi.training.member import Member
 from fastequi.training.parallel import Team, join_team
 from fastequi.training.setup import prepare, read_data
@@ -26,10 +28,19 @@ class Watcher:
         """So many of what takes a while before or after a training are done."""
 
 
-def train(
-    config: TrainConfig, resume: bool = False, watcher: Watcher | None = None
-) -> list[dict[str, Any]]:
-    """Train every member to the end and write all files; returns the summary of each.
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What the summary.json of each member says, and that of the mean of an ensemble.
+
+    mean  None for one model, and where no member had anything left to do
+    """
+
+    members: list[dict[str, Any]]
+    mean: dict[str, Any] | None = None
+
+
+def train(config: TrainConfig, resume: bool = False, watcher: Watcher | None = None) -> Trained:
+    """Train every member to the end and write all files; returns the summaries.
 
     Among several processes, those that do not lead watch nothing, write nothing and return empty
     summaries. Raises Stopped (after a checkpoint) on SIGTERM or SIGINT, PhysicsError when a loss is
@@ -40,15 +51,19 @@ def train(
         watcher = watcher if watcher and team.leads else Watcher()
         data = read_data(config, lambda *done: watcher.counts("neighbour lists", *done))
         with naming_files(directory), _lead(team, config, resume):
-            summaries = []
+            summaries, mean = [], None
+            news = members > 1 and not (directory / names.SUMMARY).is_file()
             for number in range(members):
                 folder = names.member_folder(directory, number, members)
                 prepared = prepare(config, team.device, data, number)
                 member = Member(prepared, number, team, folder, resume)
+                news = news or not member.is_finished
                 summaries.append(_run(member, watcher))
                 if member.trainer.stop_requested and number + 1 < members:
                     raise Stopped(f"stopped after member {number + 1} of {members}")
-        return summaries
+                if news and team.leads and members == number + 1 > 1:
+                    mean = summarise_mean(member, watcher.counts)
+        return Trained(summaries, mean)
 
 
 def _run(member: Member, watcher: Watcher) -> dict[str, Any]:

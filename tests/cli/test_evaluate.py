@@ -72,6 +72,19 @@ def test_errors_are_those_that_ase_finds(model, waters, tmp_path, capsys):
     assert found["model_sha256"] == fastequi.load_model(model).sha256
 
 
+def test_the_mean_of_several_models(model, waters, tmp_path, capsys):
+    """Errors of the mean lie below the mean of the errors; the second is the first, mirrored."""
+    network = fastequi.load_model(model, "cpu").network
+    network.scale.neg_()
+    other, out = tmp_path / "mirrored.safetensors", tmp_path / "mean.json"
+    save_model(other, model_data(network))
+    data = tmp_path / "water.extxyz"
+    assert evaluate(model, data, "--member", other, "--json", out, *REFERENCE) == 0
+    assert f"the mean of {model}, {other}, float64" in " ".join(capsys.readouterr().out.split())
+    free = np.mean([np.abs(atoms.get_forces()).mean() for atoms in waters])
+    assert json.loads(out.read_text())["force_mae_meV_per_A"] == pytest.approx(1000 * free)
+
+
 def test_what_is_printed_and_written(model, waters, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     arguments = ("--csv", tmp_path / "frames.csv", "--plots", tmp_path / "new" / "plots")

@@ -117,7 +117,9 @@ def test_members_are_summed_up(train, train_toml):
     assert "training, member 2 of 2" in out
     assert "member 1: all 1 epochs are done" in out
     assert re.search(r"^ +2 validation", out, re.MULTILINE)
+    assert re.search(r"^ +mean, validation +\d", out, re.MULTILINE)
     assert "member-2: model.safetensors" in out
+    assert out.endswith("  train.resolved.toml, summary.json\n")
 
 
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])

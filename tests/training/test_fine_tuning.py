@@ -44,7 +44,7 @@ def tune(folder, **settings):
     """The summary, and the rows of metrics.csv as numbers."""
     path = folder / "tune.toml"
     path.write_text(START.format(**settings))
-    (summary,) = train(load_train_config(path))
+    (summary,) = train(load_train_config(path)).members
     with (folder / "tuned" / "metrics.csv").open(newline="") as file:
         rows = [{k: float(v or "nan") for k, v in row.items()} for row in csv.DictReader(file)]
     return summary, rows
@@ -87,7 +87,7 @@ def test_sevennet_0_gets_better_on_silicon(silicon, tmp_path):
 
 def test_the_start_counts_as_epoch_0(train_toml, tmp_path):
     """With the same errors that the finished training had; and it may stay the best."""
-    (first,) = train(load_train_config(train_toml(epochs=6)))
+    (first,) = train(load_train_config(train_toml(epochs=6))).members
     best = {"data": "copper.extxyz", "validation": 3, "start": "out/model.safetensors", "model": ""}
     summary, rows = tune(tmp_path, **best, epochs=1, rate=3.0)
     for name in ("energy_mae_meV_per_atom", "force_rmse_meV_per_A"):

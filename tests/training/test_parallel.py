@@ -31,7 +31,7 @@ def torchrun(processes: int, *arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}",
          f"--master-port={port}", *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 

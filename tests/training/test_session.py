@@ -12,18 +12,21 @@ from ase.io import iread, write
 
 from fastequi import load_model
 from fastequi.errors import InputError, Stopped
+from fastequi.model.committee import Committee
 from fastequi.model.file import read_model
 from fastequi.training import records
 from fastequi.training.config import load_train_config
+from fastequi.training.evaluate import evaluate
 from fastequi.training.member import Member
 from fastequi.training.session import Watcher, train
+from fastequi.training.setup import read_data
 from fastequi.training.trainer import Trainer
 
 
 def run(path: Path, resume: bool = False, overwrite: bool = False, watcher: Watcher | None = None):
-    """Train as the command line would; the summaries."""
+    """Train as the command line would; the summaries of the members."""
     existing = "allow" if resume or overwrite else "refuse"
-    return train(load_train_config(path, existing), resume, watcher)
+    return train(load_train_config(path, existing), resume, watcher).members
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -317,6 +320,25 @@ def test_members(train_toml, tmp_path):
     alone = train_toml(tmp_path / "alone", epochs=2)
     run(alone)
     assert results(tmp_path / "alone" / "out") == results(tmp_path / "out" / "member-1")
+
+
+def test_the_mean_of_the_members(train_toml, tmp_path):
+    """Its errors are those of a committee of the files; a finished ensemble is left alone."""
+    path, out = train_toml(epochs=2, training="members = 2"), tmp_path / "out"
+    mean = train(load_train_config(path)).mean
+    assert mean is not None
+    assert mean == json.loads((out / "summary.json").read_text())
+    models = [load_model(out / f"member-{k}" / "model.safetensors", "cpu") for k in (1, 2)]
+    committee, sets = Committee(models), read_data(load_train_config(path, "allow")).sets()
+    assert set(mean["frames"]) == set(sets)
+    for name, dataset in sets.items():
+        expected = evaluate(committee, dataset).results["force_mae_meV_per_A"]
+        assert mean[name]["force_mae_meV_per_A"] == pytest.approx(expected, rel=1e-6)
+    assert train(load_train_config(path, "allow"), resume=True).mean is None
+    (out / "summary.json").unlink()  # as if it had been killed before
+    again = train(load_train_config(path, "allow"), resume=True).mean
+    assert again is not None
+    assert again["model_sha256"] == committee.sha256
 
 
 def test_resume_in_the_middle_of_the_second_member(train_toml, tmp_path):

@@ -1,0 +1,38 @@
+"""What the members of an ensemble reach together: the errors of their mean, as dynamics uses it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fastequi.md.trajectory.appending import write_durably
+from fastequi.model.committee import Committee
+from fastequi.model.file import read_model
+from fastequi.model.loaded import loaded
+from fastequi.training import directory as names
+from fastequi.training.evaluate import evaluate_sets
+from fastequi.training.member import Count, Member
+
+
+def summarise_mean(last: Member, count: Count) -> dict[str, Any]:
+    """Evaluate the mean of all members on every set; write it to the ensemble's summary.json.
+
+    last  the member that was trained last; the models of all are in their folders
+    """
+    config, data, kernels = last.prepared.config, last.prepared.data, last.prepared.kernels
+    directory, members = Path(config.output.directory), config.training.members
+    folders = [names.member_folder(directory, number, members) for number in range(members)]
+    device = last.trainer.network.device
+    committee = Committee([
+        loaded(read_model(folder / names.MODEL), folder.name, device, config.model.dtype, kernels)
+        for folder in folders
+    ])  # fmt: skip
+    found = evaluate_sets(committee, data.sets(), count)
+    summary = {
+        "members": [folder.name for folder in folders],
+        "frames": {name: len(evaluation.frames) for name, evaluation in found.items()},
+        "model_sha256": committee.sha256, "kernels": committee.kernels,
+        "dtype": committee.dtype_name, "device": str(device),
+        **{name: evaluation.results for name, evaluation in found.items()},
+    }  # fmt: skip
+    write_durably(directory / names.SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+    return summary
