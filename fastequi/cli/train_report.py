@@ -13,12 +13,13 @@ from fastequi.training.config import TrainConfig
 from fastequi.training.directory import member_folder, own_files
 from fastequi.training.member import Member
 from fastequi.training.plots import why_no_plots
-from fastequi.training.session import Trained
+from fastequi.training.session import Trained, member_numbers
 
 
 def print_plan(member: Member) -> None:
     """Say what is about to be trained, on what, with what."""
-    prepared, first = member.prepared, member.number == 0
+    prepared = member.prepared
+    first = member.number == member_numbers(prepared.config)[0]
     members = prepared.config.training.members
     of = f", member {member.number + 1} of {members}" if members > 1 else ""
     print(f"fastequi {__version__}: training{of}")

@@ -25,7 +25,9 @@ from fastequi.settings import (
     Seed,
     one_of,
 )
+from fastequi.settings_problems import value_at
 from fastequi.training.config_problems import ARCHITECTURE, VOCABULARY, further_problems
+from fastequi.training.directory import member_folder
 
 Text = Annotated[str, Field(min_length=1)]
 Texts = Annotated[tuple[Text, ...], FROM_LIST]
@@ -207,6 +209,9 @@ class TrainingConfig(Section):
     seed: Seed = Field(default=1, description="of the split, the first weights and the order")
     device: Device = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     members: Count = Field(default=1, description="models of an ensemble")
+    member: Count | None = Field(
+        default=None, description="train this one of them alone, counted from 1; --member sets it"
+    )
     select_by: Annotated[str, one_of("loss", "forces", "energy")] = Field(
         default="loss", description="which validation error says which model is the best"
     )
@@ -232,11 +237,15 @@ class TrainConfig(Section):
 
 
 def load_train_config(
-    path: str | Path, existing: Existing = "refuse", device: str | None = None
+    path: str | Path,
+    existing: Existing = "refuse",
+    device: str | None = None,
+    member: int | None = None,
 ) -> TrainConfig:
     """Read train.toml; relative paths in it are taken from its folder.
 
-    `existing` says whether the output directory may exist; `device` replaces `training.device`.
+    `existing` says whether the output directory may exist; `device` replaces `training.device`, and
+    `member` replaces `training.member` and takes that member's folder in the output directory.
     Raises InputError that lists every problem of the file.
     """
     path = Path(path).absolute()
@@ -250,6 +259,13 @@ def load_train_config(
     settings.change_texts_(raw, "model", "start_from", name)
     if device is not None:
         settings.set_(raw, "training", "device", device)
+    if member is not None:
+        settings.set_(raw, "training", "member", member)
+        members = value_at(raw, ("training", "members"))
+        settings.change_texts_(
+            raw, "output", "directory",
+            lambda text: str(member_folder(Path(text), member - 1, members or 1)),
+        )  # fmt: skip
     problems = further_problems(raw, existing, pretrained_names())
     return settings.checked(path, raw, TrainConfig, VOCABULARY, problems)
 

@@ -119,6 +119,7 @@ def further_problems(
     if isinstance(training, dict):
         yield from _loss_problem(training)
         yield from _learning_rate_problem(training)
+        yield from _member_problem(training)
     directory = value_at(raw, ("output", "directory"))
     if isinstance(directory, str):
         yield from directory_problem(Path(directory), existing)
@@ -185,6 +186,15 @@ def _loss_problem(training: dict[str, Any]) -> Iterator[str]:
         weights = {key: loss.get(key, default) for key, default in weights.items()}
         if all(weight == 0 for weight in weights.values()):
             yield f"training.loss: all of {', '.join(weights)} are 0: nothing would be learnt"
+
+
+def _member_problem(training: dict[str, Any]) -> Iterator[str]:
+    member, members = training.get("member"), training.get("members", 1)
+    if type(member) is int and type(members) is int and member > members:
+        yield (
+            f"training.member: got {member}, but training.members = {members}; allowed: 1 to "
+            f"{members}"
+        )
 
 
 def _learning_rate_problem(training: dict[str, Any]) -> Iterator[str]:

@@ -24,14 +24,15 @@ def member_folder(directory: Path, member: int, members: int) -> Path:
 
 def own_files(directory: Path) -> list[Path]:
     """The files in a training's directory that fastequi wrote; the mark of a training first."""
-    folders = [directory, *_member_folders(directory)]
+    folders = [directory, *member_folders(directory)]
     return [path for folder in folders for path in _own_files_of(folder)]
 
 
 def check_is_training(directory: Path) -> None:
-    """Raise InputError if a folder holds files but none that marks it as a training."""
+    """Raise InputError if a folder holds files but none that marks it, or a member, as trained."""
     if directory.is_dir() and any(directory.iterdir()):
-        if not (directory / RESOLVED_CONFIG).is_file():
+        folders = [directory, *member_folders(directory)]
+        if not any((folder / RESOLVED_CONFIG).is_file() for folder in folders):
             raise InputError(
                 f"{directory}: does not look like a training of fastequi (it has no "
                 f"{RESOLVED_CONFIG}), so nothing in it is touched; choose another output.directory"
@@ -40,7 +41,7 @@ def check_is_training(directory: Path) -> None:
 
 def check_members(directory: Path, members: int) -> None:
     """Raise InputError if a folder holds one model where several are wanted, or the reverse."""
-    alone, several = (directory / CHECKPOINTS).is_dir(), bool(_member_folders(directory))
+    alone, several = (directory / CHECKPOINTS).is_dir(), bool(member_folders(directory))
     if (alone and members > 1) or (several and members == 1):
         raise InputError(
             f"{directory}: cannot resume, it holds {'one model' if alone else 'an ensemble'}, but "
@@ -55,13 +56,14 @@ def empty_training_directory(directory: Path) -> None:
     # The mark of a training goes last: killed half-way, the folder can still be overwritten.
     for path in reversed(own_files(directory)):
         path.unlink()
-    members = _member_folders(directory)
+    members = member_folders(directory)
     for folder in [directory / CHECKPOINTS, *(m / CHECKPOINTS for m in members), *members]:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
 
-def _member_folders(directory: Path) -> list[Path]:
+def member_folders(directory: Path) -> list[Path]:
+    """The folders of members that there are."""
     found = directory.iterdir() if directory.is_dir() else []
     return sorted(path for path in found if _MEMBER.fullmatch(path.name) and path.is_dir())
 

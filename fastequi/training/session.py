@@ -1,7 +1,7 @@
 """A training from its TOML to its files: every member of it, one after the other."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from fastequi.training.config import TrainConfig, to_toml
 from fastequi.training.ensemble import summarise_mean
 from fastequi.training.member import Member
 from fastequi.training.parallel import Team, join_team
-from fastequi.training.setup import prepare, read_data
+from fastequi.training.setup import Data, prepare, read_data
 
 
 class Watcher:
@@ -46,24 +46,40 @@ def train(config: TrainConfig, resume: bool = False, watcher: Watcher | None = N
     summaries. Raises Stopped (after a checkpoint) on SIGTERM or SIGINT, PhysicsError when a loss is
     not finite, InputError for what the input or the disk is to blame for.
     """
-    directory, members = Path(config.output.directory), config.training.members
     with join_team(config.training.device) as team:
         watcher = watcher if watcher and team.leads else Watcher()
         data = read_data(config, lambda *done: watcher.counts("neighbour lists", *done))
-        with naming_files(directory), _lead(team, config, resume):
-            summaries, mean = [], None
-            news = members > 1 and not (directory / names.SUMMARY).is_file()
-            for number in range(members):
-                folder = names.member_folder(directory, number, members)
-                prepared = prepare(config, team.device, data, number)
-                member = Member(prepared, number, team, folder, resume)
-                news = news or not member.is_finished
-                summaries.append(_run(member, watcher))
-                if member.trainer.stop_requested and number + 1 < members:
-                    raise Stopped(f"stopped after member {number + 1} of {members}")
-                if news and team.leads and members == number + 1 > 1:
-                    mean = summarise_mean(member, watcher.counts)
-        return Trained(summaries, mean)
+        directory = Path(config.output.directory)
+        with naming_files(directory), _lead(team, directory, len(member_numbers(config)), resume):
+            return _train_members(config, data, team, resume, watcher)
+
+
+def _train_members(
+    config: TrainConfig, data: Data, team: Team, resume: bool, watcher: Watcher
+) -> Trained:
+    """One after the other, each alone in its folder; at the end their mean, if it is news."""
+    directory, numbers = Path(config.output.directory), member_numbers(config)
+    several = len(numbers) > 1
+    news, summaries, mean = not (directory / names.SUMMARY).is_file(), [], None
+    for number in numbers:
+        folder = names.member_folder(directory, number, len(numbers))
+        with only_writer(folder) if several and team.leads else nullcontext():
+            prepared = prepare(config, team.device, data, number)
+            member = Member(prepared, number, team, folder, resume)
+            news = news or not member.is_finished
+            summaries.append(_run(member, watcher))
+        is_last = number == numbers[-1]
+        if member.trainer.stop_requested and not is_last:
+            raise Stopped(f"stopped after member {number + 1} of {len(numbers)}")
+        if several and is_last and news and team.leads:
+            mean = summarise_mean(member, watcher.counts)
+    return Trained(summaries, mean)
+
+
+def member_numbers(config: TrainConfig) -> list[int]:
+    """Which members are trained: all, or the one that was asked for; they count from 0."""
+    t = config.training
+    return list(range(t.members)) if t.member is None else [t.member - 1]
 
 
 def _run(member: Member, watcher: Watcher) -> dict[str, Any]:
@@ -77,16 +93,18 @@ def _run(member: Member, watcher: Watcher) -> dict[str, Any]:
 
 
 @contextmanager
-def _lead(team: Team, config: TrainConfig, resume: bool) -> Iterator[None]:
+def _lead(team: Team, directory: Path, members: int, resume: bool) -> Iterator[None]:
     """The leader of the team holds the directory, and empties it for a new training."""
-    directory = Path(config.output.directory)
     if not team.leads:
         yield
         return
     with only_writer(directory):
         if resume:
             names.check_is_training(directory)
-            names.check_members(directory, config.training.members)
+            names.check_members(directory, members)
         else:
-            names.empty_training_directory(directory)
+            with ExitStack() as held:
+                for folder in names.member_folders(directory):
+                    held.enter_context(only_writer(folder))
+                names.empty_training_directory(directory)
         yield

@@ -122,6 +122,17 @@ def test_members_are_summed_up(train, train_toml):
     assert out.endswith("  train.resolved.toml, summary.json\n")
 
 
+def test_one_member(train, train_toml, tmp_path):
+    path = train_toml(epochs=1, training="members = 2")
+    code, out, _ = train(path, "--member", "2")
+    assert code == 0
+    assert "training, member 2 of 2" in out
+    assert f"written to {tmp_path / 'out' / 'member-2'}" in out
+    code, _, err = train(path, "--member", "3")
+    assert code == 2
+    assert "training.member: got 3, but training.members = 2; allowed: 1 to 2" in err
+
+
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
 def test_signal_writes_a_checkpoint_and_exits_75(train, train_toml, tmp_path, name):
     path = train_toml(tmp_path / "parts", epochs=100000)

@@ -48,6 +48,19 @@ def test_defaults_and_paths_relative_to_the_file(write, tmp_path):
     assert config.training.loss.forces == 1.0
 
 
+def test_one_member_has_a_folder_of_its_own(write, tmp_path):
+    path = write(GOOD + "members = 3\n")
+    config = load_train_config(path, member=2)
+    assert (config.training.members, config.training.member) == (3, 2)
+    assert config.output.directory == str(tmp_path / "fastequi-training" / "member-2")
+    assert "training.member: got 4, but training.members = 3; allowed: 1 to 3" in message(
+        path, member=4
+    )
+    assert "training.member: got 0" in message(path, member=0)
+    alone = load_train_config(write(GOOD), member=1)
+    assert alone.output.directory == str(tmp_path / "fastequi-training")
+
+
 @pytest.mark.parametrize(
     ("got", "expected"),
     [("50", 50), ("0.2", 0.2), ('"test.extxyz"', 1), ('["test.extxyz", "more.extxyz"]', 2)],

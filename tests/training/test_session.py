@@ -341,6 +341,41 @@ def test_the_mean_of_the_members(train_toml, tmp_path):
     assert again["model_sha256"] == committee.sha256
 
 
+def test_members_one_by_one(train_toml, tmp_path):
+    """Each in a process of its own is the same; --resume of the whole adds the mean, no more."""
+    settings = {"epochs": 2, "training": "members = 2"}
+    whole = train(load_train_config(train_toml(tmp_path / "whole", **settings)))
+    path, out = train_toml(tmp_path / "parts", **settings), tmp_path / "parts" / "out"
+    for number in (2, 1):
+        (summary,) = train(load_train_config(path, member=number)).members
+        assert summary["model_sha256"] == whole.members[number - 1]["model_sha256"]
+        expected = results(tmp_path / "whole" / "out" / f"member-{number}")
+        assert results(out / f"member-{number}") == expected
+        again = load_train_config(out / f"member-{number}" / "train.resolved.toml", "allow")
+        assert again == load_train_config(path, "allow", member=number)
+    made = (out / "member-1" / "summary.json").stat().st_mtime_ns
+    mean = train(load_train_config(path, "allow"), resume=True).mean
+    assert mean is not None
+    assert whole.mean is not None
+    assert mean["model_sha256"] == whole.mean["model_sha256"]
+    assert (out / "member-1" / "summary.json").stat().st_mtime_ns == made
+
+
+@pytest.mark.parametrize("how", ["resume", "overwrite"])
+def test_a_member_in_training_is_left_alone(train_toml, tmp_path, how):
+    """By the whole ensemble, which would train it, or remove it."""
+    path = train_toml(epochs=2, training="members = 2")
+
+    class Whole(Watcher):
+        def starts(self, member: Member) -> None:
+            with pytest.raises(InputError, match="member-2: another run is writing here"):
+                run(path, resume=how == "resume", overwrite=how == "overwrite")
+
+    summaries = train(load_train_config(path, member=2), watcher=Whole()).members
+    assert summaries[0]["epochs"] == 2
+    assert results(tmp_path / "out" / "member-2")["rows"][-1]["epoch"] == "2"
+
+
 def test_resume_in_the_middle_of_the_second_member(train_toml, tmp_path):
     settings = {"epochs": 2, "training": "members = 3"}
     run(train_toml(tmp_path / "whole", **settings))
