@@ -24,7 +24,9 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TextIO
 
 from benchmarks.common import RESULTS, ROOT, Results, add_common_options, row, say, start
 from benchmarks.training_cases import data_folder
@@ -62,6 +64,7 @@ minimum_learning_rate = 1e-7
 ema_decay = 0.999
 loss = {{ kind = "huber", energy_per_atom = 1.0, forces = 1.0, \
 huber_delta = {{ forces = 0.01 }} }}
+members = {members}
 seed = 1
 [output]
 directory = "{directory}"
@@ -82,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def train(name: str, options: argparse.Namespace) -> Path:
-    """The folder of a finished training."""
+    """The folder of a finished training; members of an ensemble have a core each."""
     folder = (options.cache / name).absolute()
     if (folder / "summary.json").exists():
         say(f"{name}: done before, in {folder}")
@@ -90,31 +93,71 @@ def train(name: str, options: argparse.Namespace) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     source = folder.with_suffix(".toml")
     data = DATA[name].format(data=data_folder().absolute())
-    settings = {"minutes": options.minutes, "radial_hidden": RADIAL_HIDDEN[name]}
+    settings = {"minutes": options.minutes, "members": options.members,
+                "radial_hidden": RADIAL_HIDDEN[name]}  # fmt: skip
     source.write_text(TRAIN_TOML.format(data=data, directory=folder, **settings))
-    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "PYTHONPATH": str(ROOT)}
-    begun = "--resume" if (folder / "checkpoints").exists() else "--overwrite"
-    command = [sys.executable, "-m", "fastequi.cli.main", "train", str(source), begun]
-    subprocess.run(command, env=environment, check=True)
+    if options.members == 1:
+        _fastequi_train(source, options.threads, _begun(folder))
+        return folder
+    with ThreadPoolExecutor(options.threads) as pool:
+        numbers = range(1, options.members + 1)
+        list(pool.map(lambda number: _train_member(source, folder, number), numbers))
+    _fastequi_train(source, options.threads, "--resume")  # adds the mean
     return folder
 
 
+def _train_member(source: Path, folder: Path, number: int) -> None:
+    begun = _begun(folder / f"member-{number}")
+    log = source.with_name(f"{source.stem}-member-{number}.log")
+    say(f"member {number}: progress in {log}")
+    with log.open("a") as out:
+        _fastequi_train(source, 1, f"--member={number}", begun, out=out)
+
+
+def _begun(folder: Path) -> str:
+    return "--resume" if (folder / "checkpoints").exists() else "--overwrite"
+
+
+def _fastequi_train(source: Path, threads: int, *options: str, out: TextIO | None = None) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "fastequi.cli.main", "train", str(source), *options]
+    subprocess.run(command, env=environment, check=True, stdout=out)
+
+
 def report(results: Results, name: str, folder: Path, threads: int) -> None:
-    """Rows of errors on the test file; the learning curve as a picture and as a table."""
-    summary = json.loads((folder / "summary.json").read_text())
-    minutes = round(summary["wall_s"] / 60)
-    passes = ("passes", "epochs", float(summary["epochs"]))
-    errors = [(metric, unit, summary["test"][key]) for metric, unit, key in METRICS]
-    cores = "1 core" if threads == 1 else f"{threads} cores"
-    for metric, unit, value in (passes, *errors):
-        mode = f"{summary['frames']['train']} frames, {cores}"
-        results.add(row(name, "fastequi", mode, metric, unit, minutes, value))
-    shutil.copyfile(folder / "learning-curve.png", RESULTS / f"accuracy-{name}.png")
-    with (folder / "metrics.csv").open() as file:
+    """Rows of errors on the test file; learning curves as a picture and as a table."""
+    summary = _summary(folder)
+    members = [folder / member for member in summary.get("members", ())]
+    for member in members:
+        _add_rows(results, name, _summary(member), 1, f"{member.name} of {len(members)}")
+    if members:
+        summary["wall_s"] = sum(_summary(member)["wall_s"] for member in members) / threads
+        _add_rows(results, name, summary, threads, f"mean of {len(members)}")
+    else:
+        _add_rows(results, name, summary, threads, "one model")
+    shown = members[0] if members else folder
+    shutil.copyfile(shown / "learning-curve.png", RESULTS / f"accuracy-{name}.png")
+    with (shown / "metrics.csv").open() as file:
         header, *lines = csv.reader(file)
     step = -(-len(lines) // N_LINES)
     with (RESULTS / f"accuracy-{name}.csv").open("w", newline="") as file:
         csv.writer(file).writerows([header, *lines[step - 1 :: step]])
+
+
+def _add_rows(
+    results: Results, name: str, summary: dict[str, Any], threads: int, which: str
+) -> None:
+    cores = "1 core" if threads == 1 else f"{threads} cores"
+    mode = f"{summary['frames']['train']} frames, {cores}, {which}"
+    minutes = round(summary["wall_s"] / 60)
+    if "epochs" in summary:
+        results.add(row(name, "fastequi", mode, "passes", "epochs", minutes, summary["epochs"]))
+    for metric, unit, key in METRICS:
+        results.add(row(name, "fastequi", mode, metric, unit, minutes, summary["test"][key]))
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -123,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("cases", nargs="+", choices=list(DATA), metavar="CASE",
                         help=", ".join(DATA))  # fmt: skip
     parser.add_argument("--minutes", type=float, default=180.0, help="of each training")
+    parser.add_argument("--members", type=int, default=1, help="of an ensemble, a core for each")
     parser.add_argument("--cache", type=Path, default=Path("accuracy-run"))
     add_common_options(parser, RESULTS / "accuracy.jsonl")
     parser.set_defaults(threads=1)

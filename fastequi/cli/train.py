@@ -55,7 +55,7 @@ def train(
     except Stopped as stopped:
         same = f" --member {member}" if member else ""
         raise Stopped(f"{stopped}; to go on: fastequi train {config}{same} --resume") from None
-    if not progress.members_started:
+    if not progress.members_started and trained.mean is None:
         _print_nothing_to_do(settings, str(trained.members[0]["why_done"]))
         return 0
     print_result(trained, settings)

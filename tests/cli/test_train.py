@@ -128,6 +128,12 @@ def test_one_member(train, train_toml, tmp_path):
     assert code == 0
     assert "training, member 2 of 2" in out
     assert f"written to {tmp_path / 'out' / 'member-2'}" in out
+    assert train(path, "--member", "1")[0] == 0
+    code, out, _ = train(path, "--resume")
+    assert code == 0
+    assert "training, member" not in out
+    assert re.search(r"^ +mean, validation +\d", out, re.MULTILINE)
+    assert train(path, "--resume")[1].startswith("nothing to do")
     code, _, err = train(path, "--member", "3")
     assert code == 2
     assert "training.member: got 3, but training.members = 2; allowed: 1 to 2" in err
