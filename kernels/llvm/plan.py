@@ -13,7 +13,7 @@ from operator import itemgetter
 import numpy as np
 
 from fastequi.kernels.llvm.compiler import Kernel
-from fastequi.kernels.llvm.threads import run_team
+from fastequi.kernels.llvm.threads import call_k, run_team
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +109,9 @@ def _add_calls(
     return places
 
 
-# calls: [address, two integers not used, two integers, arguments] each
-_IN_BLOCKS = """
-define void @in_blocks(i64 %first, i64 %end, i64 %size, i64 %n, ptr %calls) {
+# The first two integers of the calls are those of a block, not the ones that stand there.
+_IN_BLOCKS = f"""
+define void @in_blocks(i64 %first, i64 %end, i64 %size, i64 %n, ptr %calls) {{
 entry:
   br label %block
 block:
@@ -127,23 +127,14 @@ head:
   %any = icmp slt i64 %k, %n
   br i1 %any, label %body, label %after
 body:
-  %offset = mul i64 %k, 6
-  %call = getelementptr i64, ptr %calls, i64 %offset
-  %f = load ptr, ptr %call
-  %a2 = getelementptr i64, ptr %call, i64 3
-  %a3 = getelementptr i64, ptr %call, i64 4
-  %a4 = getelementptr i64, ptr %call, i64 5
-  %b2 = load i64, ptr %a2
-  %b3 = load i64, ptr %a3
-  %b4 = load ptr, ptr %a4
-  call void %f(i64 %begin, i64 %stop, i64 %b2, i64 %b3, ptr %b4)
+{call_k("%begin", "%stop")}
   %k.next = add i64 %k, 1
   br label %head
 after:
   br label %block
 done:
   ret void
-}
+}}
 """
 
 

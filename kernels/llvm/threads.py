@@ -16,10 +16,31 @@ import torch
 
 from fastequi.kernels.llvm.compiler import Kernel
 
-# data: [next share, shares, first call of each share and one more, calls ...]; a call is a kernel's
-# address, its four integers, and the address of its arguments. Calls of a share run in turn.
-_TEAM = """
-define void @team(ptr %data) {
+#: A call in an array of 64-bit integers: a kernel's address, its integers, that of its arguments.
+N_INTEGERS = 4
+CALL_LENGTH = 1 + N_INTEGERS + 1
+
+
+def call_k(*first_integers: str) -> str:
+    """LLVM IR that makes call %k of the array %calls, with values instead of its first integers."""
+    lines = [f"%offset = mul i64 %k, {CALL_LENGTH}",
+             "%call = getelementptr i64, ptr %calls, i64 %offset",
+             "%f = load ptr, ptr %call"]  # fmt: skip
+    integers = [f"i64 {name}" for name in first_integers]
+    for i in range(len(first_integers), N_INTEGERS):
+        lines += [f"%a{i} = getelementptr i64, ptr %call, i64 {1 + i}",
+                  f"%b{i} = load i64, ptr %a{i}"]  # fmt: skip
+        integers.append(f"i64 %b{i}")
+    lines += [f"%a.arguments = getelementptr i64, ptr %call, i64 {1 + N_INTEGERS}",
+              "%arguments = load ptr, ptr %a.arguments",
+              f"call void %f({', '.join(integers)}, ptr %arguments)"]  # fmt: skip
+    return "\n".join(f"  {line}" for line in lines)
+
+
+# data: [next share, shares, first call of each share and one more, calls ...]; calls of a share run
+# in turn.
+_TEAM = f"""
+define void @team(ptr %data) {{
 entry:
   %shares.at = getelementptr i64, ptr %data, i64 1
   %shares = load i64, ptr %shares.at
@@ -42,25 +63,12 @@ head:
   %more = icmp slt i64 %k, %last
   br i1 %more, label %body, label %claim
 body:
-  %offset = mul i64 %k, 6
-  %call = getelementptr i64, ptr %calls, i64 %offset
-  %f = load ptr, ptr %call
-  %a0 = getelementptr i64, ptr %call, i64 1
-  %a1 = getelementptr i64, ptr %call, i64 2
-  %a2 = getelementptr i64, ptr %call, i64 3
-  %a3 = getelementptr i64, ptr %call, i64 4
-  %a4 = getelementptr i64, ptr %call, i64 5
-  %b0 = load i64, ptr %a0
-  %b1 = load i64, ptr %a1
-  %b2 = load i64, ptr %a2
-  %b3 = load i64, ptr %a3
-  %b4 = load ptr, ptr %a4
-  call void %f(i64 %b0, i64 %b1, i64 %b2, i64 %b3, ptr %b4)
+{call_k()}
   %k.next = add i64 %k, 1
   br label %head
 done:
   ret void
-}
+}}
 """
 
 
