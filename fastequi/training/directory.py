@@ -29,9 +29,14 @@ def own_files(directory: Path) -> list[Path]:
 
 
 def check_is_training(directory: Path) -> None:
-    """Raise InputError if a folder holds files but none that marks it, or a member, as trained."""
+    """Raise InputError if a folder holds files but nothing that marks it as a training.
+
+    The mark may be that of a member in it, or of the ensemble that it is a member of.
+    """
     if directory.is_dir() and any(directory.iterdir()):
         folders = [directory, *member_folders(directory)]
+        if _MEMBER.fullmatch(directory.name):
+            folders.append(directory.parent)
         if not any((folder / RESOLVED_CONFIG).is_file() for folder in folders):
             raise InputError(
                 f"{directory}: does not look like a training of fastequi (it has no "

@@ -1,6 +1,7 @@
 """What the members of an ensemble reach together: the errors of their mean, as dynamics uses it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,20 @@ from fastequi.training.evaluate import evaluate_sets
 from fastequi.training.member import Count, Member
 
 
-def summarise_mean(last: Member, count: Count) -> dict[str, Any]:
+def summarise_mean(
+    last: Member, summaries: Sequence[dict[str, Any]], count: Count
+) -> dict[str, Any] | None:
     """Evaluate the mean of all members on every set; write it to the ensemble's summary.json.
 
-    last  the member that was trained last; the models of all are in their folders
+    last       the member that was trained last; the models of all are in their folders
+    summaries  of all members; None is returned where the summary.json is of these models already
     """
     config, data, kernels = last.prepared.config, last.prepared.data, last.prepared.kernels
-    directory, members = Path(config.output.directory), config.training.members
-    folders = [names.member_folder(directory, number, members) for number in range(members)]
+    directory, n = Path(config.output.directory), len(summaries)
+    folders = [names.member_folder(directory, number, n) for number in range(n)]
+    members = {f.name: s["model_sha256"] for f, s in zip(folders, summaries, strict=True)}
+    if _summarised_members(directory / names.SUMMARY) == members:
+        return None
     device = last.trainer.network.device
     committee = Committee([
         loaded(read_model(folder / names.MODEL), folder.name, device, config.model.dtype, kernels)
@@ -28,7 +35,7 @@ def summarise_mean(last: Member, count: Count) -> dict[str, Any]:
     ])  # fmt: skip
     found = evaluate_sets(committee, data.sets(), count)
     summary = {
-        "members": [folder.name for folder in folders],
+        "members": members,
         "frames": {name: len(evaluation.frames) for name, evaluation in found.items()},
         "model_sha256": committee.sha256, "kernels": committee.kernels,
         "dtype": committee.dtype_name, "device": str(device),
@@ -36,3 +43,8 @@ def summarise_mean(last: Member, count: Count) -> dict[str, Any]:
     }  # fmt: skip
     write_durably(directory / names.SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
     return summary
+
+
+def _summarised_members(path: Path) -> dict[str, str] | None:
+    """The members, with the hashes of their models, that a summary is of; None without one."""
+    return json.loads(path.read_text(encoding="utf-8"))["members"] if path.is_file() else None

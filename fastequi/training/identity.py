@@ -12,15 +12,9 @@ from fastequi.training.config import TrainConfig
 #: Settings that a continuation may change: how long it goes on, and with what it computes.
 _FREE = {
     "model": {"kernels", "start_from"},
-    "training": {
-        "epochs",
-        "max_wall_minutes",
-        "early_stopping_patience",
-        "device",
-        "members",
-        "member",
-    },
-}
+    "training": {"epochs", "max_wall_minutes", "early_stopping_patience", "device", "members",
+                 "member"},
+}  # fmt: skip
 
 
 def fingerprint_of(

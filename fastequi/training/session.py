@@ -32,7 +32,7 @@ class Watcher:
 class Trained:
     """What the summary.json of each member says, and that of the mean of an ensemble.
 
-    mean  None for one model, and where no member had anything left to do
+    mean  None for one model, and where the summary was of these members before
     """
 
     members: list[dict[str, Any]]
@@ -57,22 +57,21 @@ def train(config: TrainConfig, resume: bool = False, watcher: Watcher | None = N
 def _train_members(
     config: TrainConfig, data: Data, team: Team, resume: bool, watcher: Watcher
 ) -> Trained:
-    """One after the other, each alone in its folder; at the end their mean, if it is news."""
+    """One after the other, each alone in its folder; at the end their mean."""
     directory, numbers = Path(config.output.directory), member_numbers(config)
     several = len(numbers) > 1
-    news, summaries, mean = not (directory / names.SUMMARY).is_file(), [], None
+    summaries, mean = [], None
     for number in numbers:
         folder = names.member_folder(directory, number, len(numbers))
         with only_writer(folder) if several and team.leads else nullcontext():
             prepared = prepare(config, team.device, data, number)
             member = Member(prepared, number, team, folder, resume)
-            news = news or not member.is_finished
             summaries.append(_run(member, watcher))
         is_last = number == numbers[-1]
         if member.trainer.stop_requested and not is_last:
             raise Stopped(f"stopped after member {number + 1} of {len(numbers)}")
-        if several and is_last and news and team.leads:
-            mean = summarise_mean(member, watcher.counts)
+        if several and is_last and team.leads:
+            mean = summarise_mean(member, summaries, watcher.counts)
     return Trained(summaries, mean)
 
 

@@ -361,6 +361,20 @@ def test_members_one_by_one(train_toml, tmp_path):
     assert (out / "member-1" / "summary.json").stat().st_mtime_ns == made
 
 
+def test_the_mean_follows_a_member_that_was_trained_anew(train_toml, tmp_path):
+    """Though every member is done, and a mean of the old ones is there."""
+    short = load_train_config(train_toml(epochs=1, training="members = 2"))
+    old = train(short).mean
+    longer = train_toml(epochs=2, training="members = 2")
+    train(load_train_config(longer, "allow", member=2), resume=True)
+    new = train(short, resume=True).mean
+    assert old is not None
+    assert new is not None
+    assert new["members"]["member-1"] == old["members"]["member-1"]
+    assert new["members"]["member-2"] != old["members"]["member-2"]
+    assert new == json.loads((tmp_path / "out" / "summary.json").read_text())
+
+
 @pytest.mark.parametrize("how", ["resume", "overwrite"])
 def test_a_member_in_training_is_left_alone(train_toml, tmp_path, how):
     """By the whole ensemble, which would train it, or remove it."""
