@@ -18,13 +18,13 @@ minute. Against 5 Å and 8 Bessel functions, after 200 epochs: 6 Å 9 % worse, 1
 functions in 6 Å 13 %, while other seeds differ by 4 %. Without AMSGrad 18 % worse after 60 epochs;
 with AdamW's decay of 0.01 it stands still at 1.7 times the error.
 
-One network is out of generalisation after 45 minutes of a core: averaged weights have 1.2 meV/Å on
+One network is out of generalisation after an hour of a core: averaged weights have 1.2 meV/Å on
 training frames and 4.0 on those of the validation while the rate is still half of the first. Means
 of several checkpoints from there are no better, nor is another seed whose rate came down to zero
-(4.77 and 4.78 meV/Å on the test file). Errors are largest where a bond is shorter than in any
-training frame: 8 % of the test frames have 18 % of the error. Networks from other random weights
-err differently, and the mean of three has 4.08. A core each is the cheapest way: two side by side
-take 5.0 s per epoch, one on both cores 3.9 s.
+(4.77 and 4.78 meV/Å on the test file). The 8 % of the test frames with a distance beyond those of
+the training frames have 18 % of the error. Networks from other random weights err differently, and
+the mean of three has 4.08. A core each is the cheapest way: two side by side take 5.0 s per epoch,
+one on both cores 3.9 s.
 """
 
 import argparse
@@ -140,9 +140,9 @@ def report(results: Results, name: str, folder: Path, threads: int) -> None:
     members = [folder / member for member in summary.get("members", ())]
     for member in members:
         _add_rows(results, name, _summary(member), 1, f"{member.name} of {len(members)}")
-    if members:
-        summary["wall_s"] = sum(_summary(member)["wall_s"] for member in members) / threads
-        _add_rows(results, name, summary, threads, f"mean of {len(members)}")
+    if members:  # each had a core, so their minutes add up to those of one
+        summary["wall_s"] = sum(_summary(member)["wall_s"] for member in members)
+        _add_rows(results, name, summary, 1, f"mean of {len(members)}")
     else:
         _add_rows(results, name, summary, threads, "one model")
     shown = min(members, key=_validation_error) if members else folder

@@ -29,7 +29,7 @@ SECTIONS = (
         ("gradient differs by", "relative"))),
     ("side_by_side", "The same time to learn beside NequIP", (
         ("passes", "epochs"), ("force MAE", "meV/Å"), ("energy MAE", "meV/atom"))),
-    ("accuracy", "Errors reached on 1 or 2 cores, in so many minutes", (
+    ("accuracy", "Errors reached, in so many minutes of the cores named", (
         ("passes", "epochs"), ("force MAE", "meV/Å"), ("force RMSE", "meV/Å"),
         ("energy MAE", "meV/atom"))),
     ("ops", "The convolution of one layer", (
