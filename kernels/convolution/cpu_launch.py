@@ -39,7 +39,7 @@ def is_cached(spec: KernelSpec) -> bool:
 
 def edge_lanes(dtype: torch.dtype) -> int:
     """Numbers per vector register of this CPU."""
-    return vector_bytes() // torch.finfo(dtype).bits * 8
+    return vector_bytes() * 8 // torch.finfo(dtype).bits
 
 
 @dataclass(frozen=True, slots=True)
