@@ -20,24 +20,14 @@ from typing import Any
 
 import torch
 
-from fastequi.irreps import Parity, hidden_irreps
 from fastequi.kernels.convolution.triton_launch import Step, build, options, plan
 from fastequi.kernels.convolution.triton_printer import print_kernel
-from fastequi.kernels.instructions import Instructions, make_instructions
+from fastequi.kernels.presets import PRESETS, middle_layer
 
 #: Compute capability or AMD architecture, and the lanes of its warps.
 TARGETS: dict[str, tuple[int | str, int]] = {
     "sm_80": (80, 32), "sm_90": (90, 32), "sm_100": (100, 32), "gfx942": ("gfx942", 64),
 }  # fmt: skip
-
-#: Channels per degree of a middle layer, and parity.
-PRESETS: dict[str, tuple[tuple[int, ...], Parity]] = {
-    "sevennet-0": ((128, 64, 32), "even"),
-    "sevennet-l3i5": ((128, 64, 32, 32), "even"),
-    "nequip-m": ((128, 64, 32), "natural"),
-    "nequip-l": ((128, 64, 32, 32), "natural"),
-    "nequip-xl": ((320, 96, 64, 32, 32), "natural"),
-}
 
 RECORD = Path(__file__).with_name("registers.json")
 README = Path(__file__).with_name("README.md")
@@ -46,14 +36,6 @@ ALLOWED = 1.05
 
 _INTEGER_POINTERS = ("sender", "row_start")
 _MARKS = ("<!-- registers.json -->", "<!-- end -->")
-
-
-def middle_layer(preset: str) -> Instructions:
-    """The convolution of a layer with the same irreps before and after."""
-    channels, parity = PRESETS[preset]
-    irreps = hidden_irreps(channels, parity)
-    edge_parity = "even" if parity == "even" else "natural"
-    return make_instructions(irreps, len(channels) - 1, edge_parity, irreps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import fastequi
 from fastequi._version import __version__
 from fastequi.importers import BUNDLED, choose_device
 from fastequi.kernels.dispatch import IMPLEMENTATIONS, choose_kernels
+from fastequi.kernels.llvm.target import host
 
 _PACKAGES = ("torch", "triton", "numpy", "ase", "vesin", "e3nn", "h5py", "safetensors", "numba")
 
@@ -42,6 +43,7 @@ def machine() -> dict[str, str]:
         "fastequi": __version__,
         "python": f"{platform.python_version()} on {platform.platform()}",
         "processor": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "vectors": host().description,
         "accelerator": _accelerator(),
         "kernels": _kernels(),
         "packages": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),

@@ -20,9 +20,8 @@ from fastequi.kernels.convolution.cpu_printer import (
 )
 from fastequi.kernels.llvm.ir import Number, Value, Variable
 
-#: Vectors that a group of paths may sum up at a time: the sums of all paths do not fit into 32
-#: registers, and one that is kept in memory costs a load and a store per edge.
-_SUMS_AT_ONCE = 20
+#: Registers that a group of paths needs besides its sums and the features of an edge.
+_WORKING = 6
 
 
 @cache
@@ -70,12 +69,15 @@ class _ForwardPrinter(Printer):
                         self.f.store(sum_of(terms), self.own_row(slot, e))
 
     def _groups(self) -> list[list[int]]:
-        """Paths that are summed in one loop over the edges."""
+        """Paths that are summed in one loop over the edges, as many as fit into the registers.
+
+        A sum that is kept in memory costs a load and a store per edge.
+        """
         groups: list[list[int]] = [[]]
         n_sums = 0
         for p, (_, l3) in enumerate(self.spec.paths):
             n_sums += 2 * l3 + 1
-            if n_sums > _SUMS_AT_ONCE:
+            if groups[-1] and n_sums > self.spec.vector_count - self.d1 - _WORKING:
                 groups.append([])
                 n_sums = 2 * l3 + 1
             groups[-1].append(p)

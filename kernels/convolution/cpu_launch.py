@@ -18,8 +18,9 @@ from fastequi.kernels.convolution.cpu_kernels import print_kernel, scratch_size
 from fastequi.kernels.convolution.cpu_printer import ARGUMENTS, KernelSpec, Source
 from fastequi.kernels.convolution.edges import Edges
 from fastequi.kernels.instructions import Instructions, Path
-from fastequi.kernels.llvm.compiler import Kernel, entry_name, vector_bytes
+from fastequi.kernels.llvm.compiler import Kernel, entry_name
 from fastequi.kernels.llvm.plan import Named, Plan, PlannedCall
+from fastequi.kernels.llvm.target import host
 from fastequi.kernels.llvm.threads import n_threads
 
 _SLOT = {name: i for i, name in enumerate(ARGUMENTS)}
@@ -38,8 +39,8 @@ def is_cached(spec: KernelSpec) -> bool:
 
 
 def edge_lanes(dtype: torch.dtype) -> int:
-    """Numbers per vector register of this CPU."""
-    return vector_bytes() * 8 // torch.finfo(dtype).bits
+    """Numbers per vector."""
+    return host().vector_bytes * 8 // torch.finfo(dtype).bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ def kernel_spec(
         real=REALS[dtype],
         lanes=segment.lanes,
         edge_lanes=edge_lanes(dtype),
+        vector_count=host().vector_count,
         source=source,
         outputs=outputs,
         stretched=stretched,

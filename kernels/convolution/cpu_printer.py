@@ -43,7 +43,8 @@ class KernelSpec:
     l1        degree of the input irrep
     paths     (l2, l3) of each path
     real      'float' or 'double'
-    lanes     channels per vector; edge_lanes edges per vector
+    lanes     channels per vector; edge_lanes edges per vector; vector_count vectors that the
+              processor's registers hold
     source    where harmonics and weights come from
     outputs   () for the forward kernel; else the gradients wanted, of 'x', 'edges' (dE/dr of
               vectors, dY of harmonics from memory) and 'weights'
@@ -55,6 +56,7 @@ class KernelSpec:
     real: str
     lanes: int
     edge_lanes: int
+    vector_count: int
     source: Source
     outputs: tuple[str, ...] = ()
     stretched: bool = False

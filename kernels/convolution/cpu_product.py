@@ -15,6 +15,7 @@ from fastequi.kernels.convolution.cpu_launch import REALS, edge_lanes
 from fastequi.kernels.llvm.compiler import Kernel
 from fastequi.kernels.llvm.ir import Function, Value, Variable
 from fastequi.kernels.llvm.plan import Named, PlannedCall
+from fastequi.kernels.llvm.target import host
 
 #: Slots of the argument array, all 64-bit. Each receiver has `components` rows; strides are between
 #: rows, in reals, a_depth between the columns of a (1, or a is a transpose); a matrix that is local
@@ -24,22 +25,32 @@ ARGUMENTS = (
     "a_depth", "scale",
 )  # fmt: skip
 _POINTERS = ("a", "b", "c")
-#: Rows of a tile, a power of two.
+#: Most rows of a tile, a power of two.
 ROWS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ProductSpec:
-    """What the code depends on: `vectors` of so many lanes are the columns of a tile."""
+    """What the code depends on: `vectors` of so many lanes are the columns of a tile.
+
+    vector_count  vectors that the processor's registers hold
+    """
 
     real: str
     lanes: int
     vectors: int
     add: bool
+    vector_count: int
 
     @property
     def name(self) -> str:
         return f"product_{self.real}{self.lanes}x{self.vectors}{'_add' if self.add else ''}"
+
+    @property
+    def tile_rows(self) -> int:
+        """Half of the registers hold sums: with 16 sums in 16 registers, products took 1.6x as long
+        (AVX2)."""
+        return max(min(self.vector_count // (2 * self.vectors), ROWS), 1)
 
 
 def product_calls(
@@ -76,7 +87,8 @@ def _tiles(
     while begin < end:
         whole = (end - begin) // (lanes * vectors) * (lanes * vectors)
         if whole:
-            yield ProductSpec(REALS[dtype], lanes, vectors, add), begin, begin + whole
+            spec = ProductSpec(REALS[dtype], lanes, vectors, add, host().vector_count)
+            yield spec, begin, begin + whole
         begin += whole
         lanes, vectors = (lanes, vectors // 2) if vectors > 1 else (lanes // 2, 1)
 
@@ -109,7 +121,7 @@ class _Printer:
         n_rows = (end - begin) * self.arg["components"]
         with f.loop(u_begin, u_end, self.spec.lanes * self.spec.vectors) as u:
             done: Value | int = 0
-            tile = min(2 * ROWS // self.spec.vectors, ROWS)
+            tile = self.spec.tile_rows
             while tile:
                 whole = f.emit(f"and i64 {n_rows.name}, {-tile}", "i64")
                 with f.loop(done, whole, tile) as row:

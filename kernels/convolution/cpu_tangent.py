@@ -33,6 +33,7 @@ from fastequi.kernels.convolution.rows_reference import Pullback
 from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.llvm.compiler import Kernel, entry_name
 from fastequi.kernels.llvm.plan import Named, Plan, PlannedCall
+from fastequi.kernels.llvm.target import host
 from fastequi.kernels.llvm.threads import n_threads
 
 
@@ -121,6 +122,7 @@ def tangent_spec(
         real=REALS[dtype],
         lanes=segment.lanes,
         edge_lanes=edge_lanes(dtype),
+        vector_count=host().vector_count,
         adjoint=adjoint,
         moving=moving,
     )

@@ -49,7 +49,8 @@ class TangentSpec:
     l1       degree of the input irrep
     paths    (l2, l3) of each path
     real     'float' or 'double'
-    lanes    channels per vector; edge_lanes edges per vector
+    lanes    channels per vector; edge_lanes edges per vector; vector_count vectors that the
+             processor's registers hold
     adjoint  gradients of x and rows rather than outputs
     moving   the features have tangents
     """
@@ -59,6 +60,7 @@ class TangentSpec:
     real: str
     lanes: int
     edge_lanes: int
+    vector_count: int
     adjoint: bool
     moving: bool
 
@@ -72,11 +74,6 @@ class TangentSpec:
         paths = "_".join(f"{l2}{l3}" for l2, l3 in self.paths)
         still = "" if self.moving else "_still"
         return f"tangent_{what}_{self.l1}_{paths}_{self.real}{self.lanes}{still}"
-
-    @property
-    def registers(self) -> int:
-        """Vector registers: 32 with AVX-512, else 16."""
-        return 32 if self.edge_lanes * (4 if self.real == "float" else 8) == 64 else 16
 
     @property
     def scratch_rows(self) -> int:
@@ -159,7 +156,7 @@ class _Printer:
         sums = 0
         for p, (_, l3) in enumerate(self.spec.paths):
             size = 2 * (2 * l3 + 1)
-            if groups[-1] and sums + size > 3 * self.spec.registers // 4:
+            if groups[-1] and sums + size > 3 * self.spec.vector_count // 4:
                 groups.append([])
                 sums = 0
             groups[-1].append(p)

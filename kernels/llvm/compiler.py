@@ -1,44 +1,20 @@
 """Compile printed IR for this CPU and keep the machine code on disk.
 
-One object file per kernel, named by the hash of its text, this CPU and the LLVM version.
+One object file per kernel, named by the hash of its text, this CPU, the width of vectors and the
+LLVM version.
 """
 
 import ctypes
-import functools
 import hashlib
-import platform
 import threading
 from typing import Any
 
-import llvmlite
 import llvmlite.binding as llvm
 
 from fastequi.kernels import cache
+from fastequi.kernels.llvm.target import Target, host
 
 _lock = threading.Lock()
-
-
-@functools.cache
-def target_machine() -> Any:
-    """LLVM's model of this CPU, with all its instructions."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    features = llvm.get_host_cpu_features().flatten()
-    if vector_bytes() == 64:  # otherwise LLVM halves its vectors on AVX-512
-        features += ",-prefer-256-bit"
-    target = llvm.Target.from_default_triple()
-    return target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=features, opt=3, jit=True
-    )
-
-
-@functools.cache
-def vector_bytes() -> int:
-    """Width of this CPU's vector registers: 64 (AVX-512), 32 (AVX2) or 16."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 64
-    return 32 if features.get("avx2") else 16
 
 
 class Kernel:
@@ -58,18 +34,10 @@ class Kernel:
 
 def _engine_with(code: bytes) -> Any:
     with _lock:
-        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _new_machine())
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), host().machine())
         engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
         engine.finalize_object()
     return engine
-
-
-def _new_machine() -> Any:
-    """An engine owns its machine."""
-    machine = target_machine()
-    return llvm.Target.from_triple(machine.triple).create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), jit=True
-    )
 
 
 def _object_code(name: str, source: str) -> bytes:
@@ -83,26 +51,26 @@ def _object_code(name: str, source: str) -> bytes:
 
 def entry_name(name: str, source: str) -> str:
     """Where the cache keeps the machine code of a kernel."""
-    return f"{name[:40]}-{_key(source)}.o"
-
-
-def _key(source: str) -> str:
-    machine = (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), platform.machine())
-    text = repr((source, machine, llvmlite.__version__, llvm.llvm_version_info))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    text = repr((source, host().identity))
+    return f"{name[:40]}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.o"
 
 
 def compile_ir(source: str) -> bytes:
-    """Machine code of an IR module."""
+    """Machine code of an IR module for this CPU."""
     with _lock:
-        module = llvm.parse_assembly(source)
-        module.verify()
-        machine = target_machine()
-        module.triple = machine.triple
-        options = llvm.create_pipeline_tuning_options(speed_level=2)
-        options.loop_unrolling = False
-        options.loop_vectorization = False
-        options.slp_vectorization = False
-        builder = llvm.create_pass_builder(machine, options)
-        builder.getModulePassManager().run(module, builder)
-        return machine.emit_object(module)
+        return host().compiling_machine.emit_object(optimized(source, host()))
+
+
+def optimized(source: str, target: Target) -> Any:
+    """The verified module after LLVM's passes, for any target."""
+    module = llvm.parse_assembly(source)
+    module.verify()
+    machine = target.compiling_machine
+    module.triple = machine.triple
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_unrolling = False
+    options.loop_vectorization = False
+    options.slp_vectorization = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return module

@@ -11,6 +11,8 @@ from fastequi.model.gate_passes import CompiledGatePasses, GatePasses
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import Parity, new_spec
 
+pytestmark = pytest.mark.widths
+
 N_ATOMS = 7
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-14}
 

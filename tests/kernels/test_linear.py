@@ -8,6 +8,8 @@ from fastequi.kernels import cpu_linear
 from fastequi.kernels.cpu_linear import Multiply, Outer, Segments, Term
 from fastequi.kernels.testing import relative_rms
 
+pytestmark = pytest.mark.widths
+
 #: Channels in and out: whole tiles, tails of every width, single numbers.
 WIDTHS = [(1, 1), (5, 3), (8, 64), (64, 49), (33, 17), (256, 64), (64, 192)]
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-14}

@@ -11,6 +11,8 @@ from fastequi.kernels.convolution.mixing import Mixing
 from fastequi.kernels.llvm import threads
 from fastequi.kernels.testing import FusedForm, Problem, assert_fused_parity, problems
 
+pytestmark = pytest.mark.widths
+
 DTYPES = (torch.float32, torch.float64)
 reference = mixing.mixed_after(fused_reference.fused_convolution)
 

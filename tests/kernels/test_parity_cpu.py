@@ -19,6 +19,8 @@ from fastequi.kernels.testing import (
     problems,
 )
 
+pytestmark = pytest.mark.widths
+
 DTYPES = (torch.float32, torch.float64)
 
 

@@ -27,6 +27,8 @@ from fastequi.kernels.testing_tangents import (
     random_rows,
 )
 
+pytestmark = pytest.mark.widths
+
 Square = Callable[[Tensor], Tensor]
 
 DTYPES = (torch.float32, torch.float64)
