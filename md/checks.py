@@ -8,10 +8,10 @@ from ase.data import chemical_symbols
 from torch import Tensor
 
 from fastequi.errors import InputError
-from fastequi.graph import edge_vectors
+from fastequi.graph import edge_vectors, volumes
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import State, atoms_per_system, state_from_atoms
-from fastequi.potential import Potential
+from fastequi.potential import Potential, Prediction
 
 #: Atoms closer than this are on top of each other.
 SHORTEST_DISTANCE_A = 0.1
@@ -39,6 +39,32 @@ def check_atoms(atoms: Atoms | Sequence[Atoms], potential: Potential) -> None:
 def check_state(state: State, potential: Potential) -> None:
     """The same for a state; see `check_atoms`."""
     _raise_if_any(find_problems(state, potential))
+
+
+def check_prediction(state: State, prediction: Prediction, nearest_A: float) -> None:
+    """Raise InputError, naming what and where, unless all that a potential says is finite.
+
+    `nearest_A`, the shortest distance between atoms in Å, is told to who looks for the cause. A
+    stress is not asked of a cell without volume.
+    """
+    problems = [
+        f"{what} of {_atoms_where(state, wrong)}"
+        for what, wrong in (
+            ("forces", ~torch.isfinite(prediction.forces).all(dim=1)),
+            ("energies", ~torch.isfinite(prediction.energies)),
+        )
+        if wrong.any()
+    ]
+    has_volume = volumes(state.cell) > 0.0
+    for what, values in (("energy", prediction.energy), ("stress", prediction.stress[has_volume])):
+        if not torch.isfinite(values).all():
+            problems.append(what)
+    if problems:
+        raise InputError(
+            f"what the potential says of this structure is not finite: {'; '.join(problems)} (the "
+            f"nearest atoms are {nearest_A:.3g} Å apart). What may help: atoms further apart; a "
+            "model that was trained on this chemistry, at this density"
+        )
 
 
 def find_problems(state: State, potential: Potential) -> list[str]:

@@ -3,13 +3,12 @@
 from typing import Any
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from fastequi.importers import load_model
-from fastequi.md.checks import check_atoms
+from fastequi.md.checks import SHORTEST_DISTANCE_A, check_atoms, check_prediction
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import state_from_atoms
 from fastequi.potential import Potential
@@ -24,8 +23,9 @@ class FastEquiCalculator(Calculator):
     skin_A    neighbours are searched anew when atoms have used up this margin, in Å; it does
               not change any result
 
-    Structures that cannot be computed raise InputError with all reasons. `free_energy` is the
-    energy: there is no smearing.
+    Structures that cannot be computed raise InputError with all reasons, at every call, and so do
+    results that are not finite: what is returned is a number. `free_energy` is the energy: there
+    is no smearing.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
@@ -53,32 +53,58 @@ class FastEquiCalculator(Calculator):
         """Fill `results` for `atoms`; eV, eV/Å, eV/Å³ (Voigt order xx yy zz yz xz xy)."""
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
-        if set(system_changes) & {"numbers", "pbc", "cell"}:
-            # ASE applies constraints itself, so they are no obstacle here.
-            bare = self.atoms.copy()
-            bare.set_constraint()
-            check_atoms(bare, self.potential)
-        state = state_from_atoms(self.atoms, self.potential.device)
+        must_check = bool(set(system_changes) & {"numbers", "pbc", "cell"})
+        try:
+            self.results = self._results_of(self.atoms, must_check)
+        except BaseException:
+            self.reset()  # else the next call would take these atoms for checked ones
+            raise
+
+    def _results_of(self, atoms: Atoms, must_check: bool) -> dict[str, Any]:
+        """All properties; InputError where they cannot be had.
+
+        Atoms that merely moved are checked where they ended up: by one look at numbers that are
+        there anyway, and thoroughly, with reasons, only if that look finds something.
+        """
+        if must_check or not np.isfinite(atoms.positions).all():
+            _check(atoms, self.potential)
+        state = state_from_atoms(atoms, self.potential.device)
         graph = self.neighbors.graph(
             state.positions, state.atomic_numbers, state.cell, state.pbc, state.system_idx
         )
+        nearest_A = self.neighbors.shortest_distance_A()
+        if nearest_A < SHORTEST_DISTANCE_A:
+            _check(atoms, self.potential)
         prediction = self.potential.compute(graph)
         energy = float(prediction.energy[0])
-        self.results = {
+        results = {
             "energy": energy,
             "free_energy": energy,
             "energies": prediction.energies.cpu().numpy(),
             "forces": prediction.forces.cpu().numpy(),
+            "stress": full_3x3_to_voigt_6_stress(prediction.stress[0].cpu().numpy()),
         }
-        if bool(torch.isfinite(prediction.stress).all()):
-            stress = prediction.stress[0].cpu().numpy()
-            self.results["stress"] = np.asarray(full_3x3_to_voigt_6_stress(stress))
+        if not np.isfinite(results["stress"]).all() and atoms.cell.volume == 0.0:
+            del results["stress"]
+        if not all(np.isfinite(value).all() for value in results.values()):
+            check_prediction(state, prediction, nearest_A)
+            del results["stress"]  # all that may be NaN, in a cell whose vectors span no volume
+        return results
 
     def get_property(
         self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
     ) -> Any:
-        """As in ASE; a stress without a volume is not implemented, in ASE's own words."""
-        value = super().get_property(name, atoms, allow_calculation)
-        if name == "stress" and value is None and allow_calculation:
-            raise PropertyNotImplementedError("no stress: the cell has no volume")
-        return value
+        """As in ASE; PropertyNotImplementedError for a stress without a volume."""
+        try:
+            return super().get_property(name, atoms, allow_calculation)
+        except PropertyNotImplementedError:
+            if name != "stress":
+                raise
+            raise PropertyNotImplementedError("no stress: the cell has no volume") from None
+
+
+def _check(atoms: Atoms, potential: Potential) -> None:
+    """`check_atoms`, except that constraints are no obstacle: ASE applies them itself."""
+    bare = atoms.copy()
+    bare.set_constraint()
+    check_atoms(bare, potential)

@@ -8,6 +8,7 @@ Shifts count lattice vectors between the atoms where they are: positions are nev
 list or by those who use it.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,8 @@ class _Built:
 
     positions [atoms, 3] and cell [systems, 3, 3] are those of each system's own last build.
     image_vectors [edges, 3] is edge_shift @ cell for image_cell, the cell of the last query.
-    scratch [3, edges] saves every query from asking the system for large pages.
+    scratch [3, edges] saves every query from asking the system for large pages; its first row
+    keeps the squared distances of the last query.
     """
 
     positions: Tensor
@@ -93,6 +95,12 @@ class NeighborList:
             edge_dst=built.edge_dst.index_select(0, kept),
             edge_shift=built.edge_shift.index_select(0, kept),
         )
+
+    def shortest_distance_A(self) -> float:
+        """Of all pairs at the last query, in Å; infinite where the list has none. Costs nothing."""
+        assert self._built is not None
+        distance2 = self._built.scratch[0]
+        return math.sqrt(float(distance2.min())) if distance2.numel() else math.inf
 
     def _within_cutoff(self, built: _Built, positions: Tensor) -> Tensor:
         """Indices of the edges within the cutoff now.

@@ -22,8 +22,10 @@ from ase.phonons import Phonons
 
 from fastequi import FastEquiCalculator
 from fastequi.errors import InputError
+from fastequi.graph import Graph, edge_vectors
 from fastequi.importers.sevennet import find_pretrained
 from fastequi.md.testing import LennardJones
+from fastequi.potential import Prediction
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,13 @@ def test_energies_add_up_and_constraints_hold(case: Case):
     assert np.abs(atoms.get_forces(apply_constraint=False)[0]).max() > 1e-3
 
 
-def test_molecule_has_no_stress():
+@pytest.mark.parametrize("cell", [None, [[8, 6, 5], [2, 3, 0], [10, 9, 5]]])
+def test_molecule_has_no_stress(cell: list | None):
+    """Nor has one whose lattice vectors lie in a plane; there NumPy's determinant is not zero."""
     atoms = Atoms("Ar2", [[0, 0, 0], [0, 0, 3.8]], calculator=FastEquiCalculator(LennardJones()))
+    atoms.set_cell(cell)
     assert atoms.get_potential_energy() < 0
-    with pytest.raises(PropertyNotImplementedError):
+    with pytest.raises(PropertyNotImplementedError, match="the cell has no volume"):
         atoms.get_stress()
 
 
@@ -154,11 +159,97 @@ def test_skin_never_shows(case: Case):
     assert atoms.get_potential_energy() == pytest.approx(fresh.get_potential_energy(), abs=1e-12)
 
 
+def crystal_of_argon() -> Atoms:
+    return bulk("Ar", "fcc", 5.3, cubic=True)
+
+
 def test_bad_structures_are_refused_with_reasons():
-    atoms = bulk("Ar", "fcc", 5.3, cubic=True)
+    atoms = crystal_of_argon()
     atoms.calc = FastEquiCalculator(LennardJones())
     atoms.positions[1] = atoms.positions[0]
     with pytest.raises(InputError, match="on top of each other"):
         atoms.get_potential_energy()
     with pytest.raises(TypeError, match="already loaded"):
         FastEquiCalculator(LennardJones(), dtype="float64")
+
+
+MOVES = {
+    "on top of each other": ([0.0, 0.0, 0.0], r"atom 0 \(Ar\) and atom 1 \(Ar\) \(0 Å\)"),
+    "on top of an image": ([5.3, 0.0, 5.35], r"atom 0 \(Ar\) and atom 1 \(Ar\) \(0.05 Å\)"),
+    "no number": ([np.nan, 0.0, 0.0], r"positions are not finite: atom 1 \(Ar\)"),
+    "infinite": ([0.0, np.inf, 0.0], r"positions are not finite: atom 1 \(Ar\)"),
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("is_moved", [True, False], ids=["by a move", "from the start"])
+def test_what_cannot_be_computed_is_refused_at_every_call(move: str, is_moved: bool):
+    """Whichever property is asked for, however often; apart again, all is as if nothing was."""
+    position, reason = MOVES[move]
+    atoms = crystal_of_argon()
+    atoms.calc = FastEquiCalculator(LennardJones())
+    if is_moved:
+        atoms.get_potential_energy()
+    good = atoms.positions.copy()
+    atoms.positions[1] = position
+    for ask in (atoms.get_potential_energy, atoms.get_stress, atoms.get_forces, atoms.get_stress):
+        with pytest.raises(InputError, match=reason):
+            ask()
+    atoms.positions[:] = good
+    fresh = crystal_of_argon()
+    fresh.calc = FastEquiCalculator(LennardJones())
+    assert atoms.get_potential_energy() == fresh.get_potential_energy()
+    np.testing.assert_array_equal(atoms.get_forces(), fresh.get_forces())
+    np.testing.assert_array_equal(atoms.get_stress(), fresh.get_stress())
+
+
+@dataclass(frozen=True)
+class Broken(LennardJones):
+    """Lennard-Jones that gives NaN or infinity in one place while two atoms are near each other."""
+
+    where: str = "forces"
+    value: float = np.nan
+
+    def compute(self, graph: Graph) -> Prediction:
+        prediction = LennardJones.compute(self, graph)
+        if float(edge_vectors(graph).norm(dim=1).min()) < 2.0:
+            getattr(prediction, self.where).view(-1)[-1] = self.value
+        return prediction
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("where", ["energy", "energies", "forces", "stress"])
+def test_results_that_are_not_finite_are_refused_and_forgotten(where: str, value: float):
+    atoms = crystal_of_argon()
+    atoms.calc = FastEquiCalculator(Broken(where=where, value=value))
+    before = atoms.get_potential_energy()
+    good = atoms.positions.copy()
+    atoms.positions[1] = atoms.positions[0] + [0.0, 0.0, 1.5]
+    for ask in (atoms.get_potential_energy, atoms.get_stress, atoms.get_potential_energy):
+        with pytest.raises(InputError, match=r"not finite.*nearest atoms are 1\.5 Å apart"):
+            ask()
+    assert atoms.calc.results == {}
+    atoms.positions[:] = good
+    assert atoms.get_potential_energy() == before
+
+
+def test_results_that_are_not_finite_name_their_atoms():
+    atoms = crystal_of_argon()
+    atoms.calc = FastEquiCalculator(Broken())
+    atoms.positions[1] = atoms.positions[0] + [0.0, 0.0, 1.5]
+    with pytest.raises(InputError, match=r"forces of atom 3 \(Ar\)"):
+        atoms.get_forces()
+
+
+@pytest.mark.parametrize("is_periodic", [True, False])
+def test_bad_atoms_are_looked_for_only_where_they_can_be(monkeypatch, is_periodic: bool):
+    """The thorough check runs for new elements and cells, and where a call ends badly."""
+    calls = []
+    monkeypatch.setattr("fastequi.calculators.ase.check_atoms", lambda *_: calls.append(None))
+    atoms = crystal_of_argon()
+    atoms.pbc = is_periodic
+    atoms.calc = FastEquiCalculator(LennardJones())
+    for _ in range(5):
+        atoms.rattle(0.01)
+        atoms.get_forces()
+    assert len(calls) == 1

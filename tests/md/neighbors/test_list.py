@@ -265,6 +265,22 @@ def test_another_system_or_periodicity_means_another_list() -> None:
     assert neighbors.rebuilds == 3
 
 
+def test_the_shortest_distance_is_that_of_the_last_query() -> None:
+    """Of pairs that the cutoff leaves out too, without a rebuild when atoms move."""
+    atoms = ase.build.bulk("Cu", cubic=True)
+    neighbors = NeighborList(2.0, 1.0)
+    for shift_A in (0.0, 0.2, 0.4):
+        positions = atoms.positions.copy()
+        positions[0, 0] += shift_A
+        query(neighbors, positions, atoms.cell.array, MASKS[7])
+        moved = ase.Atoms("Cu4", positions, cell=atoms.cell, pbc=True)
+        distances = moved.get_all_distances(mic=True)[np.triu_indices(4, 1)]
+        assert neighbors.shortest_distance_A() == pytest.approx(distances.min(), rel=1e-14)
+    assert neighbors.rebuilds == 1
+    query(neighbors, np.zeros((1, 3)), np.zeros((3, 3)), MASKS[0])
+    assert neighbors.shortest_distance_A() == np.inf
+
+
 def test_errors_say_what_is_wrong() -> None:
     with pytest.raises(InputError, match=r"cutoff is -1\.0"):
         NeighborList(-1.0)
