@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 def thermodynamics(simulation: "Simulation", system: int = 0) -> dict[str, float]:
     """One row of the log of one system; keys name their units.
 
-    The volume is 0 and the pressure NaN where the cell has none.
+    The volume is 0 and the pressure NaN where the cell has none. The kinetic energy is that of all
+    motion; the integrator says what part of it is heat, which makes temperature and pressure.
     """
     state, integrator = simulation.state, simulation.integrator
-    kinetic = kinetic_energy(state)
+    kinetic, thermal = kinetic_energy(state), integrator.thermal_energy(state)
     columns = {
         "potential_energy_eV": state.energy,
         "kinetic_energy_eV": kinetic,
         "total_energy_eV": state.energy + kinetic,
-        "temperature_K": temperature_K(state, integrator.degrees_of_freedom(state)),
-        "pressure_GPa": pressure_GPa(state),
+        "temperature_K": temperature_K(thermal, integrator.degrees_of_freedom(state)),
+        "pressure_GPa": pressure_GPa(state, thermal),
         "volume_A3": volumes(state.cell),
         "conserved_eV": integrator.conserved_energy(state),
     }

@@ -178,15 +178,18 @@ def momentum(state: State) -> Tensor:
     return sum_by_system(carried, state.system_idx, state.n_systems)
 
 
-def temperature_K(state: State, degrees_of_freedom: Tensor) -> Tensor:
-    """Kinetic temperature [systems] in K for so many degrees of freedom [systems]."""
-    return 2.0 * kinetic_energy(state) / (degrees_of_freedom * BOLTZMANN_eV_PER_K)
+def temperature_K(thermal_energy: Tensor, degrees_of_freedom: Tensor) -> Tensor:
+    """Temperature [systems] in K of so much heat [systems] in eV in so many degrees of freedom."""
+    return 2.0 * thermal_energy / (degrees_of_freedom * BOLTZMANN_eV_PER_K)
 
 
-def pressure_GPa(state: State) -> Tensor:
-    """Pressure [systems] in GPa, virial plus 2 E_kin / 3 V; NaN where the cell has no volume."""
+def pressure_GPa(state: State, thermal_energy: Tensor) -> Tensor:
+    """Pressure [systems] in GPa, virial plus 2 E / 3 V; NaN where the cell has no volume.
+
+    thermal_energy [systems]: the kinetic energy E that is heat, in eV; see `Integrator`.
+    """
     volume = volumes(state.cell)
-    kinetic = 2.0 * kinetic_energy(state) / (3.0 * volume)
+    kinetic = 2.0 * thermal_energy / (3.0 * volume)
     virial = -state.stress.diagonal(dim1=1, dim2=2).mean(dim=1)
     pressure = (virial + kinetic) * GPA_PER_eV_PER_A3
     return torch.where(volume > 0.0, pressure, torch.nan)

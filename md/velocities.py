@@ -1,11 +1,14 @@
-"""Initial velocities from the Maxwell-Boltzmann distribution.
+"""Initial velocities from the Maxwell-Boltzmann distribution, and what part of motion is heat.
 
-Degrees of freedom, everywhere in the engine: dynamics that conserve momentum (NVE) count 3N - 3,
-since the total momentum is zero and stays so; a single atom counts 3. Langevin dynamics exchange
-momentum with the bath and count 3N.
+Degrees of freedom, everywhere in the engine: dynamics that conserve momentum (NVE) count 3N - 3 and
+the kinetic energy about the centre of mass. Whether that rests, as after `maxwell_boltzmann_`, or
+flies along with momentum of the structure's own, as after Langevin dynamics, it does so for ever:
+no velocity is changed for it, and it is no heat. A single atom counts 3 and all its motion.
+Langevin dynamics exchange momentum with the bath and count 3N and all kinetic energy.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,7 +16,7 @@ from torch import Tensor
 from fastequi.errors import InputError
 from fastequi.graph import sum_by_system
 from fastequi.md.noise import VELOCITIES_STREAM, normal_noise
-from fastequi.md.state import State, atoms_per_system, momentum
+from fastequi.md.state import State, atoms_per_system, kinetic_energy, momentum
 from fastequi.units import ACCELERATION_A_PER_FS2, BOLTZMANN_eV_PER_K
 
 
@@ -35,10 +38,20 @@ def maxwell_boltzmann_(
 
 def remove_momentum_(state: State) -> None:
     """Subtract the velocity of the centre of mass from every system of two atoms or more."""
+    state.velocities -= drift_velocity(state)[state.system_idx]
+
+
+def drift_velocity(state: State) -> Tensor:
+    """Velocity [systems, 3] of the centre of mass in Å/fs; 0 for a single atom: its own is heat."""
     mass = sum_by_system(state.masses, state.system_idx, state.n_systems)
     drift = momentum(state) / mass.unsqueeze(1)
-    drift = drift * (atoms_per_system(state) > 1).unsqueeze(1)
-    state.velocities -= drift[state.system_idx]
+    return drift * (atoms_per_system(state) > 1).unsqueeze(1)
+
+
+def internal_kinetic_energy(state: State) -> Tensor:
+    """Kinetic energy [systems] about the centre of mass in eV; all of it for a single atom."""
+    relative = state.velocities - drift_velocity(state)[state.system_idx]
+    return kinetic_energy(replace(state, velocities=relative))
 
 
 def thermal_speed(state: State, temperature: Tensor) -> Tensor:

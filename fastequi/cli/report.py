@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from fastequi._version import __version__
+from fastequi.md.state import kinetic_energy
 from fastequi.md.trajectory.directory import LOG, own_files
+from fastequi.md.velocities import drift_velocity
 from fastequi.run import Setup
 
 
@@ -101,11 +103,24 @@ def _device(device: torch.device) -> str:
 
 def _velocities(setup: Setup) -> str:
     if setup.checkpoint:
-        return "of the checkpoint"
+        return f"of the checkpoint{_drift(setup)}"
     if setup.had_velocities:
-        return "of the structure"
+        return f"of the structure{_drift(setup)}"
     dynamics = setup.config.dynamics
     return f"Maxwell-Boltzmann at {dynamics.temperature_K:g} K, seed {dynamics.seed}"
+
+
+def _drift(setup: Setup) -> str:
+    """That the whole flies along, where the integrator counts it for no heat."""
+    state, integrator = setup.simulation.state, setup.simulation.integrator
+    kinetic, thermal = float(kinetic_energy(state)), float(integrator.thermal_energy(state))
+    if kinetic - thermal <= 1e-9 * kinetic:  # rounding
+        return ""
+    A_per_ps = 1e3 * float(drift_velocity(state).norm())
+    return (
+        f", whose centre of mass moves at {A_per_ps:.3g} Å/ps (no heat: temperature and pressure "
+        "leave it out)"
+    )
 
 
 def _start(setup: Setup, resume: bool) -> str:

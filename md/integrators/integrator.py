@@ -23,7 +23,11 @@ class Integrator(Protocol):
         ...
 
     def degrees_of_freedom(self, state: State) -> Tensor:
-        """Kinetic degrees of freedom [systems], float64."""
+        """Kinetic degrees of freedom [systems] that hold heat, float64."""
+        ...
+
+    def thermal_energy(self, state: State) -> Tensor:
+        """Their kinetic energy [systems] in eV: what temperature and pressure are made of."""
         ...
 
     def conserved_energy(self, state: State) -> Tensor:

@@ -61,6 +61,10 @@ class LangevinBAOAB:
         """3N: the bath exchanges momentum too."""
         return 3.0 * atoms_per_system(state).to(torch.float64)
 
+    def thermal_energy(self, state: State) -> Tensor:
+        """All kinetic energy [systems] in eV."""
+        return kinetic_energy(state)
+
     def conserved_energy(self, state: State) -> Tensor:
         """Potential plus kinetic energy minus heat [systems] in eV."""
         return state.energy + kinetic_energy(state) - state.heat

@@ -12,6 +12,7 @@ from torch import Tensor
 from fastequi.md.integrators.integrator import positive
 from fastequi.md.integrators.steps import drift_, kick_
 from fastequi.md.state import State, atoms_per_system, kinetic_energy
+from fastequi.md.velocities import internal_kinetic_energy
 
 
 class VelocityVerlet:
@@ -29,9 +30,13 @@ class VelocityVerlet:
         kick_(state, dt / 2)
 
     def degrees_of_freedom(self, state: State) -> Tensor:
-        """3N - 3 for conserved momentum; 3 for a single atom."""
+        """3N - 3: the motion of the centre of mass is conserved; 3 for a single atom."""
         atoms = atoms_per_system(state).to(torch.float64)
         return 3.0 * torch.where(atoms > 1, atoms - 1, atoms)
+
+    def thermal_energy(self, state: State) -> Tensor:
+        """Kinetic energy about the centre of mass [systems] in eV."""
+        return internal_kinetic_energy(state)
 
     def conserved_energy(self, state: State) -> Tensor:
         """Potential plus kinetic energy [systems] in eV."""

@@ -6,7 +6,7 @@ import json
 import ase.io
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import bulk
 
 from fastequi.md.config import load_config
@@ -82,6 +82,33 @@ def test_velocities_of_the_structure_are_kept(toml, command, tmp_path):
     assert "velocities of the structure" in result.out
     frame = read_trajectory(tmp_path / "run" / "trajectory.extxyz")[0]
     np.testing.assert_allclose(frame.get_momenta(), atoms.get_momenta(), atol=1e-7)
+
+
+def test_nve_after_langevin_says_that_it_drifts_and_how_warm_it_is(toml, command, tmp_path):
+    """A heat bath leaves the whole in motion: that is neither temperature nor pressure."""
+    assert command("run", toml(tmp_path / "bath", steps=20)).code == 0
+    path = toml(tmp_path / "free", steps=6, ensemble="nve")
+    path.write_text(path.read_text().replace("ar.extxyz", "../bath/run/final.extxyz"))
+    result = command("run", path)
+    start = read_trajectory(tmp_path / "free" / "run" / "trajectory.extxyz")[0]
+    velocities, masses = start.get_velocities(), start.get_masses()
+    drift = masses @ velocities / masses.sum()
+    speed = f"{1e3 * units.fs * np.linalg.norm(drift):.3g} Å/ps"
+    assert f"of the structure, whose centre of mass moves at {speed}" in result.out
+    rows = list(csv.DictReader((tmp_path / "free" / "run" / "log.csv").read_text().splitlines()))
+    heat = 0.5 * (masses[:, None] * (velocities - drift) ** 2).sum()
+    expected_K = 2 * heat / (3 * len(start) - 3) / units.kB
+    assert float(rows[0]["temperature_K"]) == pytest.approx(expected_K, rel=1e-6)
+    gas = 2 * heat / 3 / start.get_volume()
+    pressure = gas - start.get_stress()[:3].mean()
+    assert float(rows[0]["pressure_GPa"]) == pytest.approx(pressure / units.GPa, rel=1e-6)
+
+
+def test_velocities_that_add_up_to_nothing_are_not_said_to_drift(toml, command, tmp_path):
+    assert command("run", toml(tmp_path / "first", steps=20, ensemble="nve")).code == 0
+    path = toml(tmp_path / "second", steps=6, ensemble="nve")
+    path.write_text(path.read_text().replace("ar.extxyz", "../first/run/final.extxyz"))
+    assert "velocities of the structure\n" in command("run", path).out
 
 
 def test_check_writes_nothing(toml, command, tmp_path):

@@ -6,7 +6,7 @@ import ase.build
 import numpy as np
 import pytest
 import torch
-from ase import Atoms
+from ase import Atoms, units
 
 from fastequi.errors import PhysicsError
 from fastequi.graph import Graph
@@ -215,6 +215,35 @@ def test_thermodynamics_has_the_columns_of_the_log() -> None:
     assert row["volume_A3"] == pytest.approx(atoms.get_volume())
     heat = float(simulation.state.heat[0])
     assert row["conserved_eV"] == pytest.approx(row["total_energy_eV"] - heat)
+
+
+def test_nve_takes_a_drift_of_the_whole_for_no_heat() -> None:
+    """Systems of a batch that fly along, each at its own speed, are as warm and press as much."""
+    atoms = [state_to_atoms(argon(t, seed=s))[0] for t, s in ((40, 1), (90, 2))]
+    atoms[1] = atoms[1][:5]
+    rows = []
+    for drift_A_per_fs in (0.0, 3e-3):
+        state = state_from_atoms(atoms)
+        state.velocities += drift_A_per_fs * (1.0 + state.system_idx).unsqueeze(1)
+        simulation = Simulation(state, SHORT, VelocityVerlet(4.0))
+        for _ in range(2):
+            simulation.run(20)
+            rows += [thermodynamics(simulation, k) for k in (0, 1)]
+    for still, flying in zip(rows[:4], rows[4:], strict=True):
+        for name in ("temperature_K", "pressure_GPa", "potential_energy_eV"):
+            assert flying[name] == pytest.approx(still[name], rel=1e-9), name
+        assert flying["kinetic_energy_eV"] > 1.2 * still["kinetic_energy_eV"]
+        conserved = flying["potential_energy_eV"] + flying["kinetic_energy_eV"]
+        assert flying["conserved_eV"] == flying["total_energy_eV"] == conserved
+
+
+def test_all_motion_of_an_atom_alone_is_heat() -> None:
+    state = state_from_atoms(Atoms("Ar", cell=[20.0] * 3, pbc=True))
+    state.velocities[:] = 2e-3
+    row = thermodynamics(after(state, VelocityVerlet(1.0), 1))
+    kT = 39.948 * 2e-3**2 * units.fs**-2  # m v² of one of three like components
+    assert row["temperature_K"] == pytest.approx(kT / units.kB)
+    assert row["pressure_GPa"] == pytest.approx(kT / 20.0**3 / units.GPa)
 
 
 def test_forces_that_are_not_finite_stop_the_run_at_the_last_good_step() -> None:
