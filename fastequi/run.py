@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,7 +38,7 @@ from fastequi.md.trajectory.directory import (
     only_writer,
 )
 from fastequi.md.trajectory.outputs import Outputs
-from fastequi.md.velocities import maxwell_boltzmann_
+from fastequi.md.velocities import internal_temperature_K, maxwell_boltzmann_
 from fastequi.model.committee import mean_of
 from fastequi.potential import Potential
 from fastequi.process import (
@@ -68,8 +69,8 @@ class LoadedModel(Potential, Protocol):
 class Setup:
     """A run that is ready to start.
 
-    had_velocities   the structure came with velocities, and they are used
-    checkpoint       what it goes on from; None at the beginning
+    drawn_at_K   temperature of which the first velocities were drawn; None: the structure's own
+    checkpoint   what it goes on from; None at the beginning
     """
 
     config: Config
@@ -77,7 +78,7 @@ class Setup:
     atoms: Atoms
     simulation: Simulation
     fingerprint: dict[str, Any]
-    had_velocities: bool
+    drawn_at_K: float | None
     checkpoint: Checkpoint | None
 
     @property
@@ -108,7 +109,6 @@ def set_up(config: Config, resume: bool = False) -> Setup:
         potential = load_potential(config)
     with naming(f"system.structure: {system.structure}"):
         check_atoms(atoms, potential)
-    had_velocities = bool(atoms.has("momenta"))
     fingerprint = fingerprint_of(config, atoms, potential)
     checkpoint = None
     if resume:
@@ -116,12 +116,13 @@ def set_up(config: Config, resume: bool = False) -> Setup:
         checkpoint = latest_checkpoint(Path(config.output.directory) / CHECKPOINTS)
     if checkpoint:
         check_fingerprint(checkpoint.fingerprint, fingerprint)
+    drawn_at_K = drawing_temperature_K(config, atoms)
     state = checkpoint.state() if checkpoint else starting_state(config, atoms)
     simulation = build_simulation(config, potential, state)
     # A checkpoint brings its forces along; computing them twice could differ in the last bit.
     simulation.forces_are_current = checkpoint is not None
     simulation.observe_start = checkpoint is None
-    return Setup(config, potential, atoms, simulation, fingerprint, had_velocities, checkpoint)
+    return Setup(config, potential, atoms, simulation, fingerprint, drawn_at_K, checkpoint)
 
 
 def load_potential(config: Config) -> LoadedModel:
@@ -132,11 +133,24 @@ def load_potential(config: Config) -> LoadedModel:
 
 
 def starting_state(config: Config, atoms: Atoms) -> State:
-    """The state at step 0: velocities of the structure, or Maxwell-Boltzmann where it has none."""
+    """The state at step 0: velocities of the structure, or Maxwell-Boltzmann."""
     state = state_from_atoms(atoms)
-    if not atoms.has("momenta"):
-        maxwell_boltzmann_(state, config.dynamics.temperature_K, config.dynamics.seed)
+    drawn_at_K = drawing_temperature_K(config, atoms)
+    if drawn_at_K is not None:
+        maxwell_boltzmann_(state, drawn_at_K, config.dynamics.seed)
     return state
+
+
+def drawing_temperature_K(config: Config, atoms: Atoms) -> float | None:
+    """Of which temperature to draw the first velocities; None to take those of the structure.
+
+    The copies in a supercell cannot all have the structure's: equal neighbourhoods and velocities
+    stay equal, and the dynamics would be those of one cell. They are drawn anew, as warm as it is.
+    """
+    if not atoms.has("momenta"):
+        return config.dynamics.temperature_K
+    copies = math.prod(config.system.supercell)
+    return None if copies == 1 else internal_temperature_K(atoms[: len(atoms) // copies])
 
 
 def build_simulation(config: Config, potential: Potential, state: State) -> Simulation:

@@ -38,7 +38,8 @@ class SystemConfig(Section):
     structure: str = Field(description="any file that ASE reads, relative to this file")
     index: int = Field(default=-1, description="which frame of the file; -1 is the last")
     supercell: Annotated[tuple[Count, Count, Count], FROM_LIST] = Field(
-        default=(1, 1, 1), description="repeats along the three lattice vectors"
+        default=(1, 1, 1),
+        description="repeats along the three lattice vectors, with velocities of their own",
     )
 
 

@@ -15,8 +15,8 @@ def read_structure(
 ) -> Atoms:
     """Read frame `index` of any file that ASE reads and repeat it along its lattice vectors.
 
-    Velocities in the file are kept. Raises InputError if there is no such file or frame, or if it
-    holds no atoms.
+    Velocities in the file are kept, and repeated with the atoms. Raises InputError if there is no
+    such file or frame, or if it holds no atoms.
     """
     file = Path(path)
     if not file.is_file():

@@ -11,12 +11,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from ase import Atoms
 from torch import Tensor
 
 from fastequi.errors import InputError
 from fastequi.graph import sum_by_system
 from fastequi.md.noise import VELOCITIES_STREAM, normal_noise
-from fastequi.md.state import State, atoms_per_system, kinetic_energy, momentum
+from fastequi.md.state import (
+    State,
+    atoms_per_system,
+    kinetic_energy,
+    momentum,
+    state_from_atoms,
+    temperature_K,
+)
 from fastequi.units import ACCELERATION_A_PER_FS2, BOLTZMANN_eV_PER_K
 
 
@@ -52,6 +60,18 @@ def internal_kinetic_energy(state: State) -> Tensor:
     """Kinetic energy [systems] about the centre of mass in eV; all of it for a single atom."""
     relative = state.velocities - drift_velocity(state)[state.system_idx]
     return kinetic_energy(replace(state, velocities=relative))
+
+
+def internal_degrees_of_freedom(state: State) -> Tensor:
+    """Those of motion about the centre of mass [systems]: 3N - 3, and 3 for a single atom."""
+    atoms = atoms_per_system(state).to(torch.float64)
+    return 3.0 * torch.where(atoms > 1, atoms - 1, atoms)
+
+
+def internal_temperature_K(atoms: Atoms) -> float:
+    """Temperature in K of the velocities that one structure carries, without its drift."""
+    state = state_from_atoms(atoms)
+    return float(temperature_K(internal_kinetic_energy(state), internal_degrees_of_freedom(state)))
 
 
 def thermal_speed(state: State, temperature: Tensor) -> Tensor:

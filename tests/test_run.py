@@ -4,15 +4,19 @@ import os
 import signal
 import threading
 
+import numpy as np
 import pytest
 import torch
+from ase import Atoms, units
 from ase.build import bulk
 
 import fastequi
 from fastequi.errors import InputError
 from fastequi.md.config import load_config
 from fastequi.md.integrators import LangevinBAOAB, VelocityVerlet
+from fastequi.md.state import state_from_atoms
 from fastequi.md.testing import LennardJones
+from fastequi.md.velocities import maxwell_boltzmann_
 from fastequi.process import stopping_on_signals
 from fastequi.run import (
     build_simulation,
@@ -127,6 +131,39 @@ def test_velocities_of_the_structure_win(config, toy, tmp_path):
     atoms.set_momenta([[0.0, 0.0, 0.0]] * 4)  # at rest is a choice too
     state = starting_state(made, atoms)
     assert (state.velocities == 0).all()
+
+
+def moving_argon(drift_A_per_fs: float = 0.0) -> Atoms:
+    """A cell of four atoms with velocities of their own; ASE's unit of time is not fs."""
+    atoms = bulk("Ar", a=5.3, cubic=True)
+    velocities = np.random.default_rng(5).normal(0.0, 3e-3, (4, 3))
+    atoms.set_velocities((velocities - velocities.mean(axis=0) + drift_A_per_fs) / units.fs)
+    return atoms
+
+
+@pytest.mark.parametrize("drift_A_per_fs", [0.0, 0.01])
+def test_copies_of_moving_atoms_do_not_move_alike(config, toy, tmp_path, drift_A_per_fs):
+    """They get velocities of their own, as warm as the structure is; its drift is no heat."""
+    moving_argon(drift_A_per_fs).write(tmp_path / "ar.extxyz")
+    setup = set_up(config("nve"))
+    heat = moving_argon().get_kinetic_energy()
+    assert setup.drawn_at_K is not None
+    assert setup.drawn_at_K == pytest.approx(2 * heat / (3 * 4 - 3) / units.kB, rel=1e-6)
+    state = setup.simulation.state
+    expected = state_from_atoms(setup.atoms)
+    maxwell_boltzmann_(expected, setup.drawn_at_K, seed=11)
+    assert torch.equal(state.velocities, expected.velocities)
+    setup.simulation.run(30)
+    away = state.positions - torch.from_numpy(setup.atoms.positions)
+    assert (away[:4] - away[4:]).abs().min() > 1e-4
+
+
+def test_the_only_copy_keeps_its_velocities(config, toy, tmp_path):
+    moving_argon(0.01).write(tmp_path / "ar.extxyz")
+    setup = set_up(config("nve", supercell=("[1, 2, 1]", "[1, 1, 1]")))
+    assert setup.drawn_at_K is None
+    velocities = setup.simulation.state.velocities.numpy() / units.fs
+    np.testing.assert_allclose(velocities, moving_argon(0.01).get_velocities(), atol=1e-8)
 
 
 def test_fingerprint_changes_with_what_matters(config, toy):

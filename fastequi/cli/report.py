@@ -1,6 +1,7 @@
 """What `fastequi run` prints before and after: the plan, where the time went, the result."""
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,14 @@ def describe(setup: Setup, resume: bool) -> dict[str, str]:
     potential = setup.potential
     step = setup.simulation.state.step
     total_ps = dynamics.steps * dynamics.timestep_fs * 1e-3
-    friction = f", friction {dynamics.friction_per_ps:g} /ps" if dynamics.ensemble != "nve" else ""
+    bath = f", {dynamics.temperature_K:g} K, friction {dynamics.friction_per_ps:g} /ps"
     return {
         "atoms": f"{len(setup.atoms)} ({setup.atoms.get_chemical_formula()})",
         "cell": _cell(setup),
         "model": f"{potential.name}, {potential.dtype_name}, cutoff {potential.cutoff:g} Å",
         "kernels": f"{potential.kernels} ({potential.kernels_reason})",
         "device": _device(potential.device),
-        "ensemble": f"{dynamics.ensemble}, {dynamics.temperature_K:g} K{friction}, "
+        "ensemble": f"{dynamics.ensemble}{'' if dynamics.ensemble == 'nve' else bath}, "
         f"timestep {dynamics.timestep_fs:g} fs",
         "velocities": _velocities(setup),
         "steps": f"{step} to {dynamics.steps} ({total_ps:g} ps){_start(setup, resume)}",
@@ -104,10 +105,16 @@ def _device(device: torch.device) -> str:
 def _velocities(setup: Setup) -> str:
     if setup.checkpoint:
         return f"of the checkpoint{_drift(setup)}"
-    if setup.had_velocities:
+    if setup.drawn_at_K is None:
         return f"of the structure{_drift(setup)}"
-    dynamics = setup.config.dynamics
-    return f"Maxwell-Boltzmann at {dynamics.temperature_K:g} K, seed {dynamics.seed}"
+    seed = setup.config.dynamics.seed
+    if not setup.atoms.has("momenta"):
+        return f"Maxwell-Boltzmann at {setup.drawn_at_K:g} K, seed {seed}"
+    return (
+        f"Maxwell-Boltzmann at {setup.drawn_at_K:.4g} K, the temperature of the structure, seed "
+        f"{seed} (with its own velocities, the {math.prod(setup.config.system.supercell)} copies "
+        "would move alike)"
+    )
 
 
 def _drift(setup: Setup) -> str:

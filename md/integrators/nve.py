@@ -6,13 +6,12 @@ reversible; conserves total momentum and, up to a bounded error in timestep², t
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from fastequi.md.integrators.integrator import positive
 from fastequi.md.integrators.steps import drift_, kick_
-from fastequi.md.state import State, atoms_per_system, kinetic_energy
-from fastequi.md.velocities import internal_kinetic_energy
+from fastequi.md.state import State, kinetic_energy
+from fastequi.md.velocities import internal_degrees_of_freedom, internal_kinetic_energy
 
 
 class VelocityVerlet:
@@ -31,8 +30,7 @@ class VelocityVerlet:
 
     def degrees_of_freedom(self, state: State) -> Tensor:
         """3N - 3: the motion of the centre of mass is conserved; 3 for a single atom."""
-        atoms = atoms_per_system(state).to(torch.float64)
-        return 3.0 * torch.where(atoms > 1, atoms - 1, atoms)
+        return internal_degrees_of_freedom(state)
 
     def thermal_energy(self, state: State) -> Tensor:
         """Kinetic energy about the centre of mass [systems] in eV."""

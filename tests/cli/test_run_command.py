@@ -84,6 +84,20 @@ def test_velocities_of_the_structure_are_kept(toml, command, tmp_path):
     np.testing.assert_allclose(frame.get_momenta(), atoms.get_momenta(), atol=1e-7)
 
 
+def test_a_supercell_says_that_it_draws_velocities_anew(toml, command, tmp_path):
+    path = toml(steps=0, ensemble="nve")
+    atoms = bulk("Ar", a=5.3, cubic=True)
+    atoms.set_momenta(np.arange(12.0).reshape(4, 3) ** 2 / 50)
+    atoms.write(tmp_path / "ar.extxyz")
+    path.write_text(path.read_text().replace("[model]", "supercell = [1, 3, 2]\n[model]"))
+    momenta = atoms.get_momenta()
+    heat = ((momenta - momenta.mean(axis=0)) ** 2).sum() / 2 / 39.948
+    assert (
+        f"Maxwell-Boltzmann at {2 * heat / 9 / units.kB:.4g} K, the temperature of the structure, "
+        "seed 3 (with its own velocities, the 6 copies would move alike)"
+    ) in command("run", path).out
+
+
 def test_nve_after_langevin_says_that_it_drifts_and_how_warm_it_is(toml, command, tmp_path):
     """A heat bath leaves the whole in motion: that is neither temperature nor pressure."""
     assert command("run", toml(tmp_path / "bath", steps=20)).code == 0
