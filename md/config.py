@@ -35,7 +35,9 @@ Name = Annotated[str, Field(min_length=1)]
 class SystemConfig(Section):
     """[system]: the atoms."""
 
-    structure: str = Field(description="any file that ASE reads, relative to this file")
+    structure: str = Field(
+        description="any file that ASE reads, or a trajectory.h5; relative to this file"
+    )
     index: int = Field(default=-1, description="which frame of the file; -1 is the last")
     supercell: Annotated[tuple[Count, Count, Count], FROM_LIST] = Field(
         default=(1, 1, 1),

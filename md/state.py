@@ -22,6 +22,10 @@ from fastequi.units import (
     KINETIC_eV,
 )
 
+#: Array of Atoms with velocities in Å/fs. Momenta, which ASE knows, cannot give them back exactly:
+#: multiplied by a mass and divided by it again, a number may differ in its last bit.
+EXACT_VELOCITIES = "velocities_A_per_fs"
+
 
 @dataclass(slots=True)
 class State:
@@ -110,7 +114,7 @@ def state_from_atoms(atoms: Atoms | Sequence[Atoms], device: torch.device | str 
 
     return State(
         positions=stacked([s.positions.astype(np.float64) for s in systems]),
-        velocities=stacked([_velocities_A_per_fs(s) for s in systems]),
+        velocities=stacked([velocities_A_per_fs(s) for s in systems]),
         masses=stacked([s.get_masses().astype(np.float64) for s in systems]),
         atomic_numbers=stacked([s.numbers.astype(np.int64) for s in systems]),
         cell=stacked([s.cell.array[None].astype(np.float64) for s in systems]),
@@ -124,16 +128,37 @@ def state_from_atoms(atoms: Atoms | Sequence[Atoms], device: torch.device | str 
     )
 
 
-def _velocities_A_per_fs(atoms: Atoms) -> np.ndarray:
+def velocities_A_per_fs(atoms: Atoms) -> np.ndarray:
+    """Velocities [atoms, 3] in Å/fs; zero where atoms carry none.
+
+    Those that `set_velocities_A_per_fs` kept, to the last bit, as long as they are the momenta:
+    who has changed momenta or masses since then gets what follows from these.
+    """
     if not atoms.has("momenta"):
         return np.zeros((len(atoms), 3))
+    momenta = atoms.get_momenta()
+    kept = atoms.arrays.get(EXACT_VELOCITIES)
+    if kept is not None and kept.shape == momenta.shape:
+        if np.array_equal(_ase_momenta(atoms, kept), momenta):
+            return kept.copy()
     return atoms.get_velocities() * ASE_VELOCITY_A_PER_FS
 
 
-def state_to_atoms(state: State) -> list[Atoms]:
-    """Every system as ASE Atoms: unwrapped positions, velocities in ASE's unit, and results.
+def set_velocities_A_per_fs(atoms: Atoms, velocities: np.ndarray) -> None:
+    """Give atoms velocities [atoms, 3] in Å/fs: as momenta, for ASE, and as they are."""
+    atoms.set_momenta(_ase_momenta(atoms, velocities))
+    atoms.set_array(EXACT_VELOCITIES, velocities, np.float64, (3,))
 
-    A SinglePointCalculator carries energy, forces and stress, each only where it is finite.
+
+def _ase_momenta(atoms: Atoms, velocities: np.ndarray) -> np.ndarray:
+    return atoms.get_masses()[:, None] * (velocities / ASE_VELOCITY_A_PER_FS)
+
+
+def state_to_atoms(state: State) -> list[Atoms]:
+    """Every system as ASE Atoms: unwrapped positions, momenta in ASE's unit, and results.
+
+    A SinglePointCalculator carries energy, forces and stress, each only where it is finite. The
+    state comes back from `state_from_atoms` to the last bit.
     """
     frames = []
     host = state.to("cpu")
@@ -146,7 +171,7 @@ def state_to_atoms(state: State) -> list[Atoms]:
             cell=host.cell[k].numpy(),
             pbc=host.pbc[k].numpy(),
         )
-        atoms.set_velocities(host.velocities[mine].numpy() / ASE_VELOCITY_A_PER_FS)
+        set_velocities_A_per_fs(atoms, host.velocities[mine].numpy())
         results = {
             "energy": host.energy[k].numpy(),
             "forces": host.forces[mine].numpy(),

@@ -56,7 +56,7 @@ def bench(
     model
         a bundled name or the path of a model
     structure
-        any file that ASE reads; without it, 216 atoms of rattled silicon
+        any file that ASE reads, or a trajectory.h5; without it, 216 atoms of rattled silicon
     check
         compare the kernels with the plain reference on the structure instead; exit code 3 if they
         deviate

@@ -7,7 +7,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from fastequi.errors import InputError
-from fastequi.units import ASE_VELOCITY_A_PER_FS
+from fastequi.md.state import velocities_A_per_fs
 
 
 def positions_of(frames: Sequence[Atoms]) -> NDArray[np.float64]:
@@ -20,7 +20,7 @@ def velocities_of(frames: Sequence[Atoms]) -> NDArray[np.float64]:
     for k, frame in enumerate(frames):
         if not frame.has("momenta"):
             raise InputError(f"frame {k} has no velocities")
-    return np.array([frame.get_velocities() for frame in frames]) * ASE_VELOCITY_A_PER_FS
+    return np.array([velocities_A_per_fs(frame) for frame in frames])
 
 
 def interval_fs(frames: Sequence[Atoms]) -> float:

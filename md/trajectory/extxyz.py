@@ -1,19 +1,54 @@
-"""trajectory.extxyz: frames as text, by ASE's own writer, one whole frame per write."""
+"""trajectory.extxyz and final.extxyz: frames as text, one whole frame per write.
+
+Every number has as many digits as it takes to read the same one back (15 to 17 of them), where
+ASE's own writer stops after eight decimals: a run that starts from a frame starts from that frame.
+ASE pads its eight decimals to 17 characters, so a trajectory is a tenth larger, no more.
+
+Velocities in Å/fs, without which the last bit of the momenta's is lost, would be a third more. They
+are in the files of one frame that runs are started from, final.extxyz and last_good.extxyz, and not
+in trajectories.
+"""
 
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_extxyz
 
+from fastequi.md.state import EXACT_VELOCITIES
 from fastequi.md.trajectory.appending import AppendFile
 
+#: Columns of numbers after the symbol; a frame need not have all of them.
+_COLUMNS = ("positions", "masses", "momenta", "forces", EXACT_VELOCITIES)
 
-def extxyz_text(frame: Atoms) -> str:
-    """A frame as text: positions, momenta, forces; energy, stress, step, time_ps in its header."""
+
+def extxyz_text(frame: Atoms, exact_velocities: bool = True) -> str:
+    """A frame as text: symbols and `_COLUMNS`; cell, energy, stress, step, time_ps in its header.
+
+    exact_velocities: whether velocities in Å/fs are written beside the momenta.
+    """
+    arrays = {**frame.arrays, **(frame.calc.results if frame.calc else {})}
+    if not exact_velocities:
+        arrays.pop(EXACT_VELOCITIES, None)
+    columns = [name for name in _COLUMNS if name in arrays]
+    table = np.column_stack([arrays[name] for name in columns])
+    rows = zip(frame.get_chemical_symbols(), table.tolist(), strict=True)
+    lines = [f"{symbol:<2} {' '.join(map(repr, numbers))}\n" for symbol, numbers in rows]
+    return f"{len(frame)}\n{_header(frame, columns)}\n{''.join(lines)}"
+
+
+def _header(frame: Atoms, columns: list[str]) -> str:
+    """The second line of a frame, as ASE writes it for the first atom alone."""
+    atom = frame[:1]
+    results = frame.calc.results if frame.calc else {}
+    if "forces" in results:
+        results = results | {"forces": results["forces"][:1]}
+    atom.calc = SinglePointCalculator(atom, **results)
     text = StringIO()
-    write_extxyz(text, [frame])
-    return text.getvalue()
+    write_extxyz(text, [atom], columns=["symbols", *columns])
+    return text.getvalue().splitlines()[1]
 
 
 class ExtxyzFile:
@@ -26,7 +61,7 @@ class ExtxyzFile:
 
     def append(self, record: Atoms) -> None:
         """Write one frame."""
-        self._file.write(extxyz_text(record).encode())
+        self._file.write(extxyz_text(record, exact_velocities=False).encode())
 
     def sync(self) -> int:
         """fsync; the length in bytes."""

@@ -19,8 +19,8 @@ from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 from fastequi._version import __version__
 from fastequi.errors import InputError
+from fastequi.md.state import set_velocities_A_per_fs, velocities_A_per_fs
 from fastequi.md.trajectory.appending import fsync, replace_durably
-from fastequi.units import ASE_VELOCITY_A_PER_FS
 
 #: Forces are stored in kJ/mol/Å: H5MD readers (MDAnalysis) know no eV.
 KJ_PER_MOL_PER_eV = units.mol / units.kJ
@@ -79,6 +79,11 @@ class H5mdFile:
         """Nothing is open between frames."""
 
 
+def is_h5md(path: Path) -> bool:
+    """Whether the name says that this is a trajectory.h5, under this name or another."""
+    return path.suffix in (".h5", ".h5md")
+
+
 def open_h5md(path: Path) -> h5py.File:
     """Open for reading, even if the program that wrote the file is running or was killed."""
     try:
@@ -106,7 +111,7 @@ def _values(frame: Atoms) -> tuple[np.ndarray | float, ...]:
     return (
         frame.cell.array,
         frame.positions,
-        frame.get_velocities() * ASE_VELOCITY_A_PER_FS,
+        velocities_A_per_fs(frame),
         results.get("forces", np.full((len(frame), 3), np.nan)) * KJ_PER_MOL_PER_eV,
         results.get("energy", np.nan),
         voigt_6_to_full_3x3_stress(voigt),
@@ -214,7 +219,15 @@ def _copy_frames(old: h5py.File, new: h5py.File, n_frames: int) -> None:
 
 
 def read_frame(file: h5py.File, index: int) -> Atoms:
-    """Frame `index` of an open trajectory, as `fastequi.md.trajectory.frame.frame_of` made it."""
+    """Frame `index` of an open trajectory, as `fastequi.md.trajectory.frame.frame_of` made it.
+
+    Positions, velocities and cell are the same to the last bit. Negative indices count whole frames
+    from the end; InputError if there is no such frame.
+    """
+    whole = complete_frames(file)
+    if not -whole <= index < whole:
+        raise InputError(f"{file.filename}: has no frame {index}; it has {whole} whole frames")
+    index %= whole
     boundary = np.asarray(file[f"{GROUP}/box"].attrs["boundary"]).tolist()
     cell, positions, velocities, forces, energy, stress = (
         _dataset(file, f"{path}/value")[index] for path in ELEMENTS
@@ -230,7 +243,7 @@ def read_frame(file: h5py.File, index: int) -> Atoms:
             "time_ps": float(_dataset(file, _TIME)[index]),
         },
     )
-    atoms.set_velocities(velocities / ASE_VELOCITY_A_PER_FS)
+    set_velocities_A_per_fs(atoms, velocities)
     results = {"energy": float(energy), "forces": forces / KJ_PER_MOL_PER_eV}
     if np.isfinite(stress).all():
         results["stress"] = full_3x3_to_voigt_6_stress(stress)

@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.io.extxyz import read_extxyz
 
 from fastequi.errors import InputError
-from fastequi.md.trajectory.h5md import complete_frames, open_h5md, read_frame
+from fastequi.md.trajectory.h5md import complete_frames, is_h5md, open_h5md, read_frame
 
 
 def read_trajectory(path: str | Path) -> list[Atoms]:
@@ -22,7 +22,7 @@ def read_trajectory(path: str | Path) -> list[Atoms]:
         raise InputError(f"no file {path}")
     if path.suffix == ".extxyz":
         return _read_extxyz(path)
-    if path.suffix == ".h5":
+    if is_h5md(path):
         with open_h5md(path) as file:
             return [read_frame(file, i) for i in range(complete_frames(file))]
     raise InputError(f"{path}: got the suffix {path.suffix or 'none'}; allowed: .extxyz, .h5")

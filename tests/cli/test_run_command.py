@@ -4,12 +4,14 @@ import csv
 import json
 
 import ase.io
+import h5py
 import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk
 
 from fastequi.md.config import load_config
+from fastequi.md.trajectory.h5md import ELEMENTS
 from fastequi.md.trajectory.reader import read_trajectory
 
 FILES = {"md.resolved.toml", "log.csv", "trajectory.extxyz", "final.extxyz", "checkpoints",
@@ -18,12 +20,17 @@ SUMMARY = ["atoms", "steps", "wall_s", "steps_per_s", "atom_steps_per_s", "ns_pe
            "kernels", "dtype", "model", "model_sha256", "peak_memory_MB", "phases_s"]  # fmt: skip
 
 
+def rows_of(directory) -> list[dict[str, str]]:
+    """The log of a run, as written."""
+    return list(csv.DictReader((directory / "log.csv").read_text().splitlines()))
+
+
 def test_writes_what_was_promised(toml, command, tmp_path):
     path = toml(steps=20)
     assert command("run", path).code == 0
     directory = tmp_path / "run"
     assert {p.name for p in directory.iterdir()} == FILES
-    rows = list(csv.DictReader((directory / "log.csv").read_text().splitlines()))
+    rows = rows_of(directory)
     assert [int(row["step"]) for row in rows] == [0, 3, 6, 9, 12, 15, 18]
     frames = read_trajectory(directory / "trajectory.extxyz")
     assert [frame.info["step"] for frame in frames] == [0, 5, 10, 15, 20]
@@ -84,6 +91,64 @@ def test_velocities_of_the_structure_are_kept(toml, command, tmp_path):
     np.testing.assert_allclose(frame.get_momenta(), atoms.get_momenta(), atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("ensemble", ["nve", "nvt-langevin"])
+@pytest.mark.parametrize("name", ["final.extxyz", "trajectory.h5"])
+def test_a_run_starts_where_another_ended(toml, command, tmp_path, name, ensemble, dtype):
+    """From either file, to the last bit of energies, temperature and pressure."""
+    settings = {"ensemble": ensemble, "dtype": dtype, "format": "h5md"}
+    assert command("run", toml(tmp_path / "first", steps=15, **settings)).code == 0
+    path = toml(tmp_path / "second", steps=6, **settings)
+    path.write_text(path.read_text().replace("ar.extxyz", f"../first/run/{name}"))
+    result = command("run", path)
+    assert result.code == 0, result.err
+    assert "velocities of the structure\n" in result.out
+    end, start = rows_of(tmp_path / "first" / "run")[-1], rows_of(tmp_path / "second" / "run")[0]
+    assert (end["step"], start["step"]) == ("15", "0")
+    for column in ("potential_energy_eV", "kinetic_energy_eV", "total_energy_eV", "temperature_K",
+                   "pressure_GPa", "volume_A3"):  # fmt: skip
+        assert start[column] == end[column], column
+
+
+def test_a_run_starts_from_any_whole_frame_of_h5md(toml, command, tmp_path):
+    """Also of a run that was killed while it wrote one."""
+    assert command("run", toml(tmp_path / "first", steps=15, format="h5md")).code == 0
+    trajectory = tmp_path / "first" / "run" / "trajectory.h5"
+    with h5py.File(trajectory, "r+", libver="latest") as file:
+        for name in ELEMENTS:
+            values = file[f"{name}/value"]
+            assert isinstance(values, h5py.Dataset)
+            values.resize(5, axis=0)  # a fifth frame without its step
+    path = toml(tmp_path / "second", steps=0)
+    text = path.read_text().replace("ar.extxyz", "../first/run/trajectory.h5")
+    frames = read_trajectory(trajectory)
+    assert len(frames) == 4
+    for index in (-1, 1):
+        path.write_text(text.replace("[model]", f"index = {index}\n[model]"))
+        assert command("run", path, "--overwrite").code == 0
+        final = ase.io.read(tmp_path / "second" / "run" / "final.extxyz")
+        assert isinstance(final, Atoms)
+        assert (final.positions == frames[index].positions).all()
+    path.write_text(text.replace("[model]", "index = 4\n[model]"))
+    result = command("run", path, "--overwrite")
+    assert result.code == 2
+    assert "trajectory.h5: has no frame 4; it has 4 whole frames" in result.err
+
+
+def test_another_hdf5_file_is_no_structure(toml, command, tmp_path):
+    path = toml()
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = 1
+    (tmp_path / "broken.h5").write_bytes(b"not HDF5")
+    for name, reason in (("other.h5", "not a trajectory of fastequi"),
+                         ("broken.h5", "not a readable HDF5 file")):  # fmt: skip
+        path.write_text(path.read_text().replace("ar.extxyz", name).replace("other.h5", name))
+        result = command("run", path)
+        assert result.code == 2
+        assert "system.structure:" in result.err
+        assert f"{name}: {reason}" in result.err
+
+
 def test_a_supercell_says_that_it_draws_velocities_anew(toml, command, tmp_path):
     path = toml(steps=0, ensemble="nve")
     atoms = bulk("Ar", a=5.3, cubic=True)
@@ -109,7 +174,7 @@ def test_nve_after_langevin_says_that_it_drifts_and_how_warm_it_is(toml, command
     drift = masses @ velocities / masses.sum()
     speed = f"{1e3 * units.fs * np.linalg.norm(drift):.3g} Å/ps"
     assert f"of the structure, whose centre of mass moves at {speed}" in result.out
-    rows = list(csv.DictReader((tmp_path / "free" / "run" / "log.csv").read_text().splitlines()))
+    rows = rows_of(tmp_path / "free" / "run")
     heat = 0.5 * (masses[:, None] * (velocities - drift) ** 2).sum()
     expected_K = 2 * heat / (3 * len(start) - 3) / units.kB
     assert float(rows[0]["temperature_K"]) == pytest.approx(expected_K, rel=1e-6)
@@ -256,7 +321,7 @@ def test_explosion_exits_3_and_leaves_the_last_good_frame(toml, command, tmp_pat
     assert isinstance(good, Atoms)
     assert np.isfinite(good.positions).all()
     assert not (tmp_path / "run" / "summary.json").exists()
-    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").read_text().splitlines()))
+    rows = rows_of(tmp_path / "run")
     assert rows[0]["step"] == "0"
     assert read_trajectory(tmp_path / "run" / "trajectory.extxyz")[0].info["step"] == 0
 

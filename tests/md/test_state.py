@@ -69,6 +69,24 @@ def test_there_and_back_again() -> None:
         assert back.calc is None  # nothing has been computed
 
 
+def test_a_state_survives_atoms_to_the_last_bit() -> None:
+    state = state_from_atoms([moving("Cu", 6), moving("Si", 7)])
+    state.velocities *= 1.1
+    back = state_from_atoms(state_to_atoms(state))
+    for name in ("positions", "velocities", "masses", "cell"):
+        assert torch.equal(getattr(back, name), getattr(state, name)), name
+
+
+def test_whoever_changes_momenta_or_masses_later_is_heard() -> None:
+    (faster,) = state_to_atoms(state_from_atoms(moving("Cu", 8)))
+    heavier = faster.copy()
+    faster.set_momenta(2.0 * faster.get_momenta())
+    heavier.set_array("masses", 2.0 * heavier.get_masses())
+    for atoms in (faster, heavier):
+        velocities = state_from_atoms(atoms).velocities.numpy()
+        np.testing.assert_allclose(velocities, atoms.get_velocities() * units.fs, rtol=1e-14)
+
+
 def test_results_travel_where_they_are_known() -> None:
     state = state_from_atoms(ase.build.molecule("H2O"))
     state.energy = torch.tensor([-3.0], dtype=torch.float64)
