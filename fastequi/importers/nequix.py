@@ -80,8 +80,10 @@ def _tensors(
     spec: ModelSpec, config: dict[str, Any], arrays: Iterator[Tensor]
 ) -> dict[str, Tensor]:
     n_species = len(spec.atomic_numbers)
+    next(arrays)  # the atoms' energies once more
+    energies = [float(config["atom_energies"][str(z)]) for z in spec.atomic_numbers]
     out = {
-        "shift": next(arrays) + float(config["shift"]),
+        "shift": torch.tensor(energies, dtype=torch.float64) + float(config["shift"]),
         "scale": torch.full((n_species,), float(config["scale"]), dtype=torch.float64),
         "embedding": torch.eye(n_species, dtype=torch.float64),
         "basis.frequencies": torch.arange(1, spec.n_bessel + 1, dtype=torch.float64),

@@ -17,6 +17,7 @@ from fastequi.graph import Graph
 from fastequi.md.neighbors.build import build_edges
 from fastequi.potential import Potential, Prediction
 
+DATA = Path(__file__).parent / "data"
 ENERGY_eV_PER_ATOM, FORCE_eV_A, STRESS_eV_A3 = 1e-9, 1e-8, 1e-9
 
 
