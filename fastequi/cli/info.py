@@ -1,6 +1,5 @@
 """`fastequi info`: the machine and the installation, or what a model is."""
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
@@ -11,6 +10,7 @@ from fastequi._version import __version__
 from fastequi.importers import BUNDLED, choose_device
 from fastequi.kernels.dispatch import IMPLEMENTATIONS, choose_kernels
 from fastequi.kernels.llvm.target import host
+from fastequi.kernels.processor import processor
 
 _PACKAGES = ("torch", "triton", "numpy", "ase", "vesin", "e3nn", "h5py", "safetensors", "numba")
 
@@ -42,21 +42,12 @@ def machine() -> dict[str, str]:
     return {
         "fastequi": __version__,
         "python": f"{platform.python_version()} on {platform.platform()}",
-        "processor": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "processor": f"{processor()}; {torch.get_num_threads()} threads",
         "vectors": host().description,
         "accelerator": _accelerator(),
         "kernels": _kernels(),
         "packages": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
     }
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if "model name" in line]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _accelerator() -> str:

@@ -7,6 +7,7 @@ from fastequi.cli.main import run_command
 from fastequi.errors import InputError
 from fastequi.importers import read_any
 from fastequi.importers.sevennet import find_pretrained
+from fastequi.kernels.processor import processor
 from fastequi.model.file import read_model
 
 
@@ -23,8 +24,9 @@ def sevennet() -> str:
 def test_info_of_the_machine(capsys):
     assert run_command(["info"]) == 0
     out = capsys.readouterr().out
-    for part in (fastequi.__version__, "python", "cores", "accelerator", "kernels", "torch 2"):
+    for part in (fastequi.__version__, "python", "CPUs", "accelerator", "kernels", "torch 2"):
         assert part in out
+    assert str(processor()) in out  # what rows of benchmarks say too
 
 
 def test_info_of_a_model(capsys):
