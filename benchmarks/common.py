@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ase.build import bulk
 
 from benchmarks.timing import Timing
 from fastequi._version import __version__
+from fastequi.kernels.processor import processor
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -73,15 +75,16 @@ class Results:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
 
-    def add(self, entry: Row) -> None:
-        """Print and keep a row."""
+    def add(self, entry: Row, **facts: float) -> None:
+        """Print and keep a row; facts: more keys, what the number was made from."""
         spread = f" ({entry.p20:.4g} .. {entry.p80:.4g})" if entry.p20 != entry.p80 else ""
         print(
             f"{entry.kernel:<20} {entry.provider:<18} {entry.mode:<26} {entry.x:>9g}  "
             f"{entry.metric} {entry.p50:.4g} {entry.unit}{spread}",
             flush=True,
         )
-        full = asdict(entry) | self.circumstances | {"load": load_average(), "timestamp": now()}
+        moment = {"load": load_average(), "timestamp": now()}
+        full = asdict(entry) | facts | self.circumstances | moment
         self.rows.append(full)
         if self.path is not None:
             with self.path.open("a") as file:
@@ -111,15 +114,22 @@ def free_memory(device: torch.device) -> float:
     return 0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 
+def title(model: str) -> str:
+    """A model's name, or that of its file."""
+    return Path(model).name.removesuffix(".safetensors")
+
+
 def say(text: str) -> None:
     """A line that cannot be overlooked: what was skipped, what is wrong."""
     print(f"*** {text}", flush=True)
 
 
 def circumstances(device: torch.device) -> dict[str, Any]:
-    """Machine, device, commit and versions: the columns that all rows of a run share."""
+    """Machine, its peak, device, commit and versions: what all rows of a run share."""
     return {
         "machine": machine(),
+        "processor": asdict(processor()),
+        "peak_GFLOP_s": peaks(),
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         **git_state(),
@@ -130,22 +140,16 @@ def circumstances(device: torch.device) -> dict[str, Any]:
 def machine() -> str:
     """Processor, cores that this process may use, memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{processor()}, {usable_cores()} cores, {memory:.0f} GiB"
+    return f"{processor().name}, {processor().cores} cores, {memory:.0f} GiB"
 
 
-def processor() -> str:
-    """The processor's own name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+def peaks() -> dict[str, dict[str, float]]:
+    """Measured now, by dtype and threads, in GFLOP/s; {} where nothing can be compiled."""
+    if find_spec("llvmlite") is None:
+        return {}
+    from benchmarks.peak import measured_peaks
 
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return measured_peaks()
 
 
 def device_name(device: torch.device) -> str:
@@ -193,11 +197,15 @@ def now() -> str:
 
 def print_circumstances(facts: Mapping[str, Any]) -> None:
     """The head of a report."""
+    print(f"processor {processor()}")
+    for dtype, by_threads in facts["peak_GFLOP_s"].items():
+        rates = (f"{rate:.0f} on {threads}" for threads, rate in by_threads.items())
+        print(f"peak      {dtype}, GFLOP/s by threads: {', '.join(rates)}")
     for name in ("machine", "device", "threads"):
         print(f"{name:<9} {facts[name]}")
     print(f"commit    {facts['commit']}{' (with changes)' if facts['dirty'] else ''}")
     print("versions  " + ", ".join(f"{name} {v}" for name, v in facts["versions"].items()))
-    print(f"load      {load_average()} on {usable_cores()} cores", flush=True)
+    print(f"load      {load_average()} on {processor().cores} cores", flush=True)
 
 
 def silicon(n_atoms: int, rattle_A: float = 0.05, seed: int = 0) -> Atoms:

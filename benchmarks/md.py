@@ -1,4 +1,5 @@
-"""Molecular dynamics: steps per second, time outside the model, memory, start-up, against size.
+"""Molecular dynamics: steps per second, time outside the model, memory, start-up, against size;
+and the share of the processor's peak that a force call reaches (`force_call.py`).
 
     python -m benchmarks.md --sizes 64 216 512 1000 4096 8000 --thread-counts 1 2
 
@@ -13,12 +14,22 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
 
 import torch
 
-from benchmarks.common import RESULTS, ROOT, Results, add_common_options, row, say, silicon, start
+from benchmarks import force_call
+from benchmarks.common import (
+    RESULTS,
+    ROOT,
+    Results,
+    add_common_options,
+    row,
+    say,
+    silicon,
+    start,
+    title,
+)
 from benchmarks.memory import peak_memory
 from benchmarks.timing import Timing, synchronize
 from fastequi.importers import load_model
@@ -44,12 +55,14 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     results = start(options)
     run(results, options.models, options.sizes, options.ensembles, options.budget)
+    models = [model for model in options.models if model != ZERO_COST]
     if results.device.type == "cpu":
-        for model in options.models:
-            if model != ZERO_COST and options.thread_counts:
+        for model in models:
+            force_call.run(results, model, options.thread_atoms)
+            if options.thread_counts:
                 threads(results, model, options.thread_atoms, options.thread_counts, options.budget)
     if options.starts:
-        starts(results, [m for m in options.models if m != ZERO_COST])
+        starts(results, models)
 
 
 def run(
@@ -72,7 +85,7 @@ def run(
                     say(f"{model}, {ensemble}, {size} atoms: {str(error).splitlines()[0]}")
                     break
                 costs[size] = seconds / size
-            _flatness(results, (_title(model), _provider(potential), ensemble), costs)
+            _flatness(results, (title(model), _provider(potential), ensemble), costs)
         if memory and model != ZERO_COST and results.device.type == "cpu":
             _memory(results, model, _provider(potential), sizes)
 
@@ -81,11 +94,6 @@ def _potential(model: str, device: torch.device) -> Potential:
     if model == ZERO_COST:
         return NoForces(device=device)
     return load_model(model, str(device))
-
-
-def _title(model: str) -> str:
-    """A model's name, or that of its file."""
-    return Path(model).name.removesuffix(".safetensors")
 
 
 def _provider(potential: Potential) -> str:
@@ -114,7 +122,7 @@ def _speed(
     before = dict(simulation.phases_s)
     timing = _steps(simulation, device, budget_s)
     spent = {name: s - before[name] for name, s in simulation.phases_s.items()}
-    what = (_title(model), _provider(potential), ensemble)
+    what = (title(model), _provider(potential), ensemble)
     results.add(row(*what, "time", "ms/step", n_atoms, timing.per(1e-3)))
     results.add(row(*what, "time", "us/atom/step", n_atoms, timing.per(n_atoms * 1e-6)))
     rates = timing.reciprocal()
@@ -159,7 +167,7 @@ def _flatness(results: Results, what: tuple[str, str, str], costs: dict[int, flo
 def _memory(results: Results, model: str, provider: str, sizes: list[int]) -> None:
     for size in sizes:
         peak = peak_memory("benchmarks.md", "memory_case", model, size, torch.get_num_threads())
-        what = (_title(model), provider, "nve", "memory above import", "MB", size)
+        what = (title(model), provider, "nve", "memory above import", "MB", size)
         results.add(row(*what, peak.above_import_MB))
 
 
