@@ -3,7 +3,8 @@
     python -m benchmarks.tables          # prints the tables
     python -m benchmarks.tables --write  # puts them into benchmarks/README.md and draws the picture
 
-Of rows that measure the same thing the newest counts.
+Of rows that measure the same thing on the same processor, with registers of the same width, the
+newest counts; those of different processors stand below each other.
 """
 
 import argparse
@@ -40,9 +41,19 @@ SECTIONS = (
         ("outside the model", "%"), ("memory above import", "MB"), ("memory", "MB"),
         ("cost per atom varies above 500 atoms", "%"), ("faster than 1 thread", "x"),
         ("beyond importing torch", "s"))),
+    ("md", "Force calls against the processor's peak", (
+        ("work", "GFLOP/call"), ("time", "ms/call"), ("rate", "GFLOP/s"),
+        ("share of the peak", "%"))),
 )  # fmt: skip
 
 Rows = list[dict[str, Any]]
+#: Metric and unit -> the row that has it.
+Cells = dict[tuple[str, str], dict[str, Any]]
+
+#: Rows without a processor are older than that key. Those of this machine until then are from a
+#: processor with AVX-512; what else it was is not recorded.
+UNNAMED_MACHINE, UNNAMED_BEFORE = "AMD EPYC, 2 cores, 24 GiB", "2026-11-25"
+UNNAMED = "AMD EPYC, AVX-512, 64 B"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -71,51 +82,76 @@ def read(folder: Path, name: str) -> Rows:
             rows += [row for row in found["rows"] if row["part"] == _PARTS.get(name)]
     newest: dict[tuple, dict[str, Any]] = {}
     for entry in sorted(rows, key=lambda row: row["timestamp"]):
-        newest[tuple(entry[key] for key in _IDENTITY)] = entry
+        newest[place(entry), *(entry[key] for key in _IDENTITY)] = entry
     return list(newest.values())
 
 
 #: File of results -> part of a GPU report that measures the same.
 _PARTS = {"peers": "peers", "ops": "operator", "md": "dynamics"}
-_IDENTITY = ("device", "kernel", "provider", "mode", "metric", "unit", "x")
+_IDENTITY = ("kernel", "provider", "mode", "metric", "unit", "x")
+
+
+def place(row: dict[str, Any]) -> str:
+    """The GPU; or the processor, its widest instructions, and the width that kernels used."""
+    if row["device"] != "cpu":
+        return row["device"]
+    if "processor" not in row:
+        is_ours = row["machine"] == UNNAMED_MACHINE and row["timestamp"] < UNNAMED_BEFORE
+        return UNNAMED if is_ours else f"{row['machine']}, registers not recorded"
+    cpu = row["processor"]
+    name = f"{cpu['name']} {cpu['family']}/{cpu['model']}"
+    shared = ", hyperthreads" if cpu["hyperthreads"] is True else ""
+    return f"{name}, {cpu['instructions']}, {cpu['vector_bytes']} B{shared}"
 
 
 def render(folder: Path) -> str:
     """All sections that have results."""
-    return "\n".join(
-        section(title, rows, columns)
-        for name, title, columns in SECTIONS
-        if (rows := read(folder, name))
-    )
+    sections = []
+    for name, title, columns in SECTIONS:
+        rows = [row for row in read(folder, name) if (row["metric"], row["unit"]) in columns]
+        if rows:
+            sections.append(section(title, rows, columns))
+    return "\n".join(sections)
 
 
 def section(title: str, rows: Rows, columns: Iterable[tuple[str, str]]) -> str:
     """A heading, where the numbers are from, and a table with a row per measured thing."""
     used = [c for c in columns if any((row["metric"], row["unit"]) == c for row in rows)]
-    head = ["what", "who", "how", "size", *(f"{metric}, {unit}" for metric, unit in used)]
+    head = ["what", "who", "on", "how", "size", *(f"{metric}, {unit}" for metric, unit in used)]
     lines = [f"### {title}", "", *_origins(rows), "", _line(head), _line(["---"] * len(head))]
-    groups: dict[tuple, dict[tuple[str, str], dict[str, Any]]] = {}
+    groups: dict[tuple, dict[str, Cells]] = {}  # what is measured, then where
     for row in rows:
         key = row["kernel"], row["provider"], row["mode"], row["x"]
-        groups.setdefault(key, {})[row["metric"], row["unit"]] = row
-    for (kernel, provider, mode, x), cells in groups.items():
-        numbers = [_cell(cells.get(column)) for column in used]
-        if any(numbers):
-            lines.append(_line([kernel, provider, mode, f"{x:,.0f}", *numbers]))
+        here = groups.setdefault(key, {}).setdefault(place(row), {})
+        here[row["metric"], row["unit"]] = row
+    for (kernel, provider, mode, x), places in groups.items():
+        for where, cells in places.items():
+            numbers = [_cell(cells.get(column)) for column in used]
+            lines.append(_line([kernel, provider, where, mode, f"{x:,.0f}", *numbers]))
     return "\n".join([*lines, ""])
 
 
 def _origins(rows: Rows) -> list[str]:
-    """Machines, commits and versions, each combination once."""
+    """Machines, their peaks, commits and versions, each combination once."""
     found = []
     for row in rows:
         versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
         changed = ", with changes" if row["dirty"] else ""
         found.append(
-            f"- {row['machine']}, device {row['device']}, {row['threads']} threads; commit "
-            f"{row['commit'][:10]}{changed}; {versions}"
+            f"- {place(row)}: {row['machine']}, device {row['device']}, {row['threads']} threads"
+            f"{_peak(row)}; commit {row['commit'][:10]}{changed}; {versions}"
         )
     return list(dict.fromkeys(found))
+
+
+def _peak(row: dict[str, Any]) -> str:
+    """What a run measured of its processor, where it did."""
+    rates = [
+        f"{dtype} {rate:.0f} ({threads})"
+        for dtype, by_threads in row.get("peak_GFLOP_s", {}).items()
+        for threads, rate in by_threads.items()
+    ]
+    return f", peak in GFLOP/s (threads) {', '.join(rates)}" if rates else ""
 
 
 def _cell(row: dict[str, Any] | None) -> str:
@@ -134,11 +170,11 @@ def draw(peers: Rows, md: Rows, path: Path) -> bool:
     lines: dict[str, list[tuple[float, float]]] = {}
     for row in peers:
         if (row["metric"], row["unit"]) == ("time", "ms/atom"):
-            name = f"{row['kernel']}, {row['provider']} (ASE)"
+            name = f"{row['kernel']}, {row['provider']} (ASE), {place(row)}"
             lines.setdefault(name, []).append((row["x"], row["p50"]))
     for row in md:
         if (row["metric"], row["unit"], row["mode"]) == ("time", "us/atom/step", "nve"):
-            name = f"{row['kernel']}, dynamics, {row['device']}"
+            name = f"{row['kernel']}, dynamics, {place(row)}"
             lines.setdefault(name, []).append((row["x"], row["p50"] * 1e-3))
     if not lines:
         return False
@@ -155,7 +191,7 @@ def draw(peers: Rows, md: Rows, path: Path) -> bool:
     axes.set_xlabel("atoms")
     axes.set_ylabel("time per atom and step in ms")
     axes.grid(which="both", alpha=0.25)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="x-small")
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
     return True

@@ -11,6 +11,7 @@ from benchmarks import force_call
 from benchmarks.common import Results
 from fastequi.irreps import Irreps
 from fastequi.kernels.instructions import make_instructions
+from fastequi.model.linear import SpeciesLinear
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import new_spec
 
@@ -45,7 +46,7 @@ def test_linear_maps_are_those_of_the_network():
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         layer.linear_in(x)
         layer.linear_out(summed)
-        assert layer.self_connection is not None
+        assert isinstance(layer.self_connection, SpeciesLinear)
         layer.self_connection(x, network.attributes(), species)
     matrices = 2 * sum(w[0].numel() for w in layer.self_connection.weights.values())  # of a species
     both_ways = 2 * (counter.get_total_flops() - matrices) / n_atoms

@@ -29,6 +29,7 @@ class Processor:
     """One processor as this process sees it.
 
     vendor, family, model  as the processor reports them
+    instructions           the widest vector instructions, or what processors of its kind have
     vector_bytes           width of the registers that the kernels are compiled for
     vector_registers       how many of them there are
     cores                  CPUs that this process may run on
@@ -39,19 +40,13 @@ class Processor:
     vendor: str
     family: str
     model: str
+    instructions: str
     vector_bytes: int | Unknown
     vector_registers: int | Unknown
     avx2: bool
     avx512: bool
     cores: int
     hyperthreads: bool | Unknown
-
-    @property
-    def instructions(self) -> str:
-        """The widest vector instructions, as people call them."""
-        if self.avx512:
-            return "AVX-512"
-        return "AVX2" if self.avx2 else platform.machine()
 
     def __str__(self) -> str:
         shared = {True: "some share a core", False: "each its own core", UNKNOWN: "sharing unknown"}
@@ -68,16 +63,17 @@ def processor() -> Processor:
     facts = _cpuinfo()
     features, vector_bytes = _compiled_for(facts)
     vendor, family, model = (_first(facts, keys) for keys in (_VENDOR, _FAMILY, _MODEL))
-    avx512 = "avx512f" in features
+    avx2, avx512 = "avx2" in features, "avx512f" in features
     cpus = usable_cpus()
     return Processor(
         name=facts.get("model name") or platform.processor() or platform.machine(),
         vendor=vendor,
         family=family,
         model=model,
+        instructions="AVX-512" if avx512 else "AVX2" if avx2 else platform.machine(),
         vector_bytes=vector_bytes,
         vector_registers=_vector_registers(avx512),
-        avx2="avx2" in features,
+        avx2=avx2,
         avx512=avx512,
         cores=len(cpus),
         hyperthreads=share_a_core(cpus),
