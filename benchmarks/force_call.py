@@ -127,28 +127,38 @@ def run(
     results: Results, name: str, n_atoms: int, dtype: str = "float32", repeats: int = 25
 ) -> None:
     """Rows of one model on silicon; the peak is the best of before and after."""
-    model = load_model(name, "cpu", dtype)
+    model, threads = load_model(name, "cpu", dtype), torch.get_num_threads()
     graph = graph_of(model, n_atoms)
-    work, threads = (
-        flop_of(model.network.spec, graph.n_atoms, graph.n_edges),
-        torch.get_num_threads(),
-    )
+    flop = flop_of(model.network.spec, graph.n_atoms, graph.n_edges)
     before = peak_GFLOP_s(dtype, threads)
     timing = measure(lambda: model.compute(graph), results.device, repeats=repeats)
     peak = max(before, peak_GFLOP_s(dtype, threads))
-    rates = Timing(tuple(work.total * 1e-9 / s for s in timing.samples))
-    facts = {f"{part}_GFLOP": value * 1e-9 for part, value in asdict(work).items()}
-    facts |= {"GFLOP": work.total * 1e-9, "seconds": timing.p50, "peak_beside_GFLOP_s": peak}
     what = (title(name), model.kernels, f"force call, {dtype}, {threads} threads")
+    _add_rows(results, what, graph.n_atoms, flop, timing, peak)
+    parts = ", ".join(f"{part} {value / flop.total:.0%}" for part, value in asdict(flop).items())
+    print(f"work: {parts}; {graph.n_edges / graph.n_atoms:.1f} edges per atom; peak {peak:.0f}")
+
+
+def _add_rows(
+    results: Results,
+    what: tuple[str, str, str],
+    n_atoms: int,
+    flop: Flop,
+    timing: Timing,
+    peak: float,
+) -> None:
+    """Every row holds what the share is made from; peak in GFLOP/s."""
+    GFLOP = flop.total * 1e-9
+    rates = timing.per(GFLOP).reciprocal()
+    facts = {f"{part}_GFLOP": value * 1e-9 for part, value in asdict(flop).items()}
+    facts |= {"GFLOP": GFLOP, "seconds": timing.p50, "peak_beside_GFLOP_s": peak}
     for metric, unit, value in (
-        ("work", "GFLOP/call", work.total * 1e-9),
+        ("work", "GFLOP/call", GFLOP),
         ("time", "ms/call", timing.per(1e-3)),
         ("rate", "GFLOP/s", rates),
         ("share of the peak", "%", rates.per(peak / 100)),
     ):
-        results.add(row(*what, metric, unit, graph.n_atoms, value), **facts)
-    parts = ", ".join(f"{part} {value / work.total:.0%}" for part, value in asdict(work).items())
-    print(f"work: {parts}; {graph.n_edges / graph.n_atoms:.1f} edges per atom; peak {peak:.0f}")
+        results.add(row(*what, metric, unit, n_atoms, value), **facts)
 
 
 def graph_of(model: LoadedModel, n_atoms: int) -> Graph:
