@@ -93,9 +93,10 @@ def clock_GHz() -> float:
 
 def work_for(dtype: str, cpu: Processor) -> Work:
     """As many sums as registers allow: 12 of 16, 28 of 32; two units of four cycles need 8."""
-    if not isinstance(cpu.vector_bytes, int) or not isinstance(cpu.vector_registers, int):
+    if not isinstance(cpu.register_bytes, int) or not isinstance(cpu.vector_registers, int):
         raise ValueError(f"the registers of this processor are not known: {cpu}")
-    return Work(dtype, cpu.vector_bytes // REALS[dtype][1], cpu.vector_registers - SPARE_REGISTERS)
+    lanes = cpu.register_bytes // REALS[dtype][1]
+    return Work(dtype, lanes, cpu.vector_registers - SPARE_REGISTERS)
 
 
 @contextmanager

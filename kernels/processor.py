@@ -11,7 +11,10 @@ import platform
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from fastequi.kernels.llvm.target import Target
 
 Unknown = Literal["unknown"]
 UNKNOWN: Unknown = "unknown"
@@ -30,8 +33,9 @@ class Processor:
 
     vendor, family, model  as the processor reports them
     instructions           the widest vector instructions, or what processors of its kind have
-    vector_bytes           width of the registers that the kernels are compiled for
+    register_bytes         of one of its vector registers
     vector_registers       how many of them there are
+    vector_bytes           of the vectors in kernels, FASTEQUI_VECTOR_BYTES where it is set
     cores                  CPUs that this process may run on
     hyperthreads           whether two of those share a core
     """
@@ -41,8 +45,9 @@ class Processor:
     family: str
     model: str
     instructions: str
-    vector_bytes: int | Unknown
+    register_bytes: int | Unknown
     vector_registers: int | Unknown
+    vector_bytes: int | Unknown
     avx2: bool
     avx512: bool
     cores: int
@@ -50,10 +55,10 @@ class Processor:
 
     def __str__(self) -> str:
         shared = {True: "some share a core", False: "each its own core", UNKNOWN: "sharing unknown"}
+        registers = f"{self.vector_registers} registers of {self.register_bytes} bytes"
         return (
             f"{self.name} ({self.vendor}, family {self.family}, model {self.model}), "
-            f"{self.instructions}, {self.vector_registers} registers of {self.vector_bytes} bytes; "
-            f"{self.cores} CPUs, {shared[self.hyperthreads]}"
+            f"{self.instructions}, {registers}; {self.cores} CPUs, {shared[self.hyperthreads]}"
         )
 
 
@@ -61,7 +66,8 @@ class Processor:
 def processor() -> Processor:
     """This one."""
     facts = _cpuinfo()
-    features, vector_bytes = _compiled_for(facts)
+    target = _compiled_for()
+    features = target.instructions if target else set(facts.get("flags", "").split())
     vendor, family, model = (_first(facts, keys) for keys in (_VENDOR, _FAMILY, _MODEL))
     avx2, avx512 = "avx2" in features, "avx512f" in features
     cpus = usable_cpus()
@@ -71,8 +77,9 @@ def processor() -> Processor:
         family=family,
         model=model,
         instructions="AVX-512" if avx512 else "AVX2" if avx2 else platform.machine(),
-        vector_bytes=vector_bytes,
-        vector_registers=_vector_registers(avx512),
+        register_bytes=target.register_bytes if target else UNKNOWN,
+        vector_registers=target.register_count if target else UNKNOWN,
+        vector_bytes=target.vector_bytes if target else UNKNOWN,
         avx2=avx2,
         avx512=avx512,
         cores=len(cpus),
@@ -80,15 +87,13 @@ def processor() -> Processor:
     )
 
 
-def _compiled_for(facts: dict[str, str]) -> tuple[set[str], int | Unknown]:
-    """Instructions by their names, and the width of the registers that the kernels use."""
+def _compiled_for() -> "Target | None":
+    """What kernels are made for; None where nothing can be compiled."""
     if find_spec("llvmlite") is None:
-        return set(facts.get("flags", "").split()), UNKNOWN
-    import llvmlite.binding as llvm
-
+        return None
     from fastequi.kernels.llvm.target import host
 
-    return {n for n, has in llvm.get_host_cpu_features().items() if has}, host().vector_bytes
+    return host()
 
 
 def usable_cpus() -> list[int]:
@@ -114,13 +119,6 @@ def cpu_list(text: str) -> set[int]:
         first, _, last = part.partition("-")
         found |= set(range(int(first), int(last or first) + 1))
     return found
-
-
-def _vector_registers(avx512: bool) -> int | Unknown:
-    machine = platform.machine().lower()
-    if machine in ("x86_64", "amd64"):
-        return 32 if avx512 else 16
-    return 32 if machine in ("aarch64", "arm64") else UNKNOWN
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -12,7 +12,7 @@ from fastequi.kernels.dispatch import IMPLEMENTATIONS, choose_kernels
 from fastequi.kernels.llvm.target import host
 from fastequi.kernels.processor import processor
 
-_PACKAGES = ("torch", "triton", "numpy", "ase", "vesin", "e3nn", "h5py", "safetensors", "numba")
+_PACKAGES = ("torch", "triton", "numpy", "ase", "vesin", "e3nn", "h5py", "safetensors", "llvmlite")
 
 
 def info(model: str | None = None, /) -> int:

@@ -45,6 +45,11 @@ class Target:
         return self.register_count // max(self.vector_bytes // self.register_bytes, 1)
 
     @property
+    def instructions(self) -> set[str]:
+        """What it has of LLVM's features, by name."""
+        return {text[1:] for text in self.features.split(",") if text.startswith("+")}
+
+    @property
     def identity(self) -> tuple[str | int, ...]:
         """What machine code depends on, besides the text of a kernel."""
         llvm_version = ".".join(map(str, llvm.llvm_version_info))
@@ -54,10 +59,9 @@ class Target:
     @property
     def description(self) -> str:
         """The vectors of kernels, in words."""
-        own = f"{self.register_count} registers of {self.register_bytes} bytes"
         if self.vector_bytes == self.register_bytes:
-            return f"{self.vector_bytes} bytes ({own})"
-        return f"{self.vector_bytes} bytes (asked for by {VARIABLE}; the processor has {own})"
+            return f"{self.vector_bytes} bytes, as wide as the processor's registers"
+        return f"{self.vector_bytes} bytes, asked for by {VARIABLE}"
 
     def machine(self) -> Any:
         """LLVM's model of it; each engine needs one of its own."""

@@ -42,7 +42,10 @@ def test_unknown_is_said(tmp_path, text):
 def test_registers_are_those_of_the_kernels():
     found = processor()
     assert found.vector_bytes == host().vector_bytes
-    assert found.vector_registers in (16, 32)
+    assert (found.register_bytes, found.vector_registers) == (
+        host().register_bytes,
+        host().register_count,
+    )
     assert found.avx512 <= found.avx2
 
 
@@ -50,6 +53,6 @@ def test_without_llvmlite(monkeypatch):
     """As on a machine that has Triton alone: the instructions are the kernel's own word."""
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     found = processor.__wrapped__()
-    assert found.vector_bytes == "unknown"
+    assert found.vector_bytes == found.register_bytes == "unknown"
     if Path("/proc/cpuinfo").exists():
         assert (found.avx2, found.avx512) == (processor().avx2, processor().avx512)

@@ -64,8 +64,9 @@ def info(width: str) -> subprocess.CompletedProcess[str]:
 
 def test_info_names_the_width():
     own, other = host().register_bytes, "16" if host().register_bytes != 16 else "32"
-    assert f"{own} bytes ({host().register_count} registers" in info("").stdout
-    assert f"{other} bytes (asked for by FASTEQUI_VECTOR_BYTES" in info(other).stdout
+    assert f"{host().register_count} registers of {own} bytes" in info("").stdout
+    assert f"{own} bytes, as wide as the processor's registers" in info("").stdout
+    assert f"{other} bytes, asked for by FASTEQUI_VECTOR_BYTES" in info(other).stdout
 
 
 def test_a_wrong_width_ends_the_command_line_with_one_message():
