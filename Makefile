@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test clean
+.PHONY: demo test test-widths clean
 
 demo: $(VENV)/installed  ## real MD of a silicon crystal with the bundled potential
 	test -e demo-run/md.toml || $(BIN)/fastequi init silicon demo-run
@@ -11,6 +11,9 @@ demo: $(VENV)/installed  ## real MD of a silicon crystal with the bundled potent
 
 test: $(VENV)/installed-dev  ## everything that CI runs
 	PATH="$(CURDIR)/$(BIN):$$PATH" .ci/check
+
+test-widths: $(VENV)/installed-dev  ## the kernels' tests with vectors of 16, 32 and 64 bytes
+	PATH="$(CURDIR)/$(BIN):$$PATH" .ci/widths --all
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
