@@ -4,13 +4,18 @@ Between two operations torch's OpenMP threads wait for work by spinning. Threads
 compete with them for the same cores, so shares of work are handed to the same team (libgomp's
 `GOMP_parallel`); where torch brings another OpenMP library, to a pool of Python threads. Each
 share is taken by whoever is free; what it writes is its own, so the result does not depend on who.
+
+A process that forks takes none of these threads along. The team is ended before and begins anew in
+both; without that the first operation of the child, or of torch there, would wait forever.
 """
 
 import ctypes
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -99,17 +104,33 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="fastequi")
 
 
+def _end_team() -> None:
+    """Before a fork, and in the thread that forks: no other one lives on in the child."""
+    _pool.cache_clear()
+    if (end := _gomp("omp_pause_resource_all", ctypes.c_int, [ctypes.c_int])) is not None:
+        end(_OMP_PAUSE_SOFT)
+
+
+os.register_at_fork(before=_end_team)
+_OMP_PAUSE_SOFT = 1
+
+
 @cache
 def _gomp_parallel() -> Callable[..., None] | None:
     """GOMP_parallel(function, data, threads, flags) of the libgomp that torch has loaded."""
+    types = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    return _gomp("GOMP_parallel", None, types)
+
+
+def _gomp(name: str, result: Any, arguments: list[Any]) -> Callable[..., Any] | None:
+    """A function of the libgomp that comes with torch, if it is that which torch comes with."""
     libraries = [str(path) for path in (Path(torch.__file__).parent / "lib").glob("libgomp*")]
     libraries += [str(path) for path in Path(torch.__file__).parents[1].glob("torch.libs/libgomp*")]
     for library in libraries:
         try:
-            function = ctypes.CDLL(library).GOMP_parallel
+            function = getattr(ctypes.CDLL(library), name)
         except (OSError, AttributeError):
             continue
-        function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
-        function.restype = None
+        function.argtypes, function.restype = arguments, result
         return function
     return None
