@@ -1,24 +1,30 @@
 """What is computed once per machine and kept on disk: compiled kernels and radial tables.
 
-Every entry starts with the hash of its content. Entries are written beside their place and
-renamed, so runs that start together are safe; what is damaged is computed again, and where nothing
-can be written everything still works, only slower.
+Every entry starts with the hash of its content. Entries are written beside their place, under a
+name that no other process takes, and renamed; no lock is needed, and machines may share a folder.
+What is damaged is computed again, and where nothing can be written everything still works, only
+slower.
 """
 
 import hashlib
 import os
-import threading
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 _HASH_BYTES = 32
 
 
 def cache_folder() -> Path:
-    """FASTEQUI_CACHE, or the user's cache folder."""
+    """FASTEQUI_CACHE, or the user's cache folder. Raises OSError for a user without a home."""
     if folder := os.environ.get("FASTEQUI_CACHE"):
         return Path(folder)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "fastequi"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "fastequi"
+    try:
+        return Path.home() / ".cache" / "fastequi"
+    except RuntimeError as error:  # a container's user that no file of accounts knows
+        raise FileNotFoundError("no home folder; set FASTEQUI_CACHE") from error
 
 
 def read(name: str) -> bytes | None:
@@ -33,11 +39,13 @@ def read(name: str) -> bytes | None:
 
 def write(name: str, content: bytes) -> None:
     """Keep an entry, where that is possible."""
-    path = cache_folder() / name
-    partial = path.with_name(f"{name}.{os.getpid()}.{threading.get_ident()}")
-    try:
+    with suppress(OSError):  # a read-only or full folder costs time, not correctness
+        path = cache_folder() / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(hashlib.sha256(content).digest() + content)
-        partial.replace(path)
-    except OSError:
-        return  # a read-only or full folder costs time, not correctness
+        partial = path.with_name(f"{name}.{secrets.token_hex(8)}")
+        try:
+            partial.write_bytes(hashlib.sha256(content).digest() + content)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
