@@ -13,6 +13,7 @@ from ase.build import bulk
 
 import fastequi
 from fastequi.cli.info import machine
+from fastequi.cli.threads import respect_quota
 from fastequi.errors import InputError, PhysicsError
 from fastequi.graph import Graph
 from fastequi.importers import choose_device
@@ -65,6 +66,7 @@ def bench(
     dtype
         arithmetic of the model: float32 or float64
     """
+    respect_quota()
     atoms = _silicon() if structure is None else read_structure(str(structure))
     atoms.set_constraint()
     place = choose_device(device)

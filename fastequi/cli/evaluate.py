@@ -11,6 +11,7 @@ import fastequi
 from fastequi._version import __version__
 from fastequi.cli.counter import Counter
 from fastequi.cli.error_table import Rows, error_table
+from fastequi.cli.threads import respect_quota
 from fastequi.data import Dataset, Frame, read_frames
 from fastequi.errors import InputError
 from fastequi.model.committee import Committee, mean_of
@@ -82,6 +83,7 @@ def evaluate(
     batch_size
         structures computed together; as many as fill about 100,000 edges if not given
     """
+    respect_quota()
     _check_options(data, json, csv, plots, batch_size)
     units = _given(energy=units_energy, length=units_length)
     keys = _given(energy=keys_energy, forces=keys_forces, stress=keys_stress)

@@ -7,6 +7,7 @@ import torch
 
 import fastequi
 from fastequi._version import __version__
+from fastequi.cli.threads import describe_threads, respect_quota
 from fastequi.importers import BUNDLED, choose_device
 from fastequi.kernels.dispatch import IMPLEMENTATIONS, choose_kernels
 from fastequi.kernels.llvm.target import host
@@ -23,6 +24,7 @@ def info(model: str | None = None, /) -> int:
     model
         a bundled name or the path of a model
     """
+    respect_quota()
     facts = machine() if model is None else about(model)
     width = max(map(len, facts))
     for name, value in facts.items():
@@ -42,7 +44,7 @@ def machine() -> dict[str, str]:
     return {
         "fastequi": __version__,
         "python": f"{platform.python_version()} on {platform.platform()}",
-        "processor": f"{processor()}; {torch.get_num_threads()} threads",
+        "processor": f"{processor()}; {describe_threads()}",
         "vectors": host().description,
         "accelerator": _accelerator(),
         "kernels": _kernels(),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from fastequi._version import __version__
+from fastequi.cli.threads import describe_threads
 from fastequi.md.state import kinetic_energy
 from fastequi.md.trajectory.directory import LOG, own_files
 from fastequi.md.velocities import drift_velocity
@@ -99,7 +100,7 @@ def _cell(setup: Setup) -> str:
 def _device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({torch.get_num_threads()} threads)"
+    return f"{device} ({describe_threads()})"
 
 
 def _velocities(setup: Setup) -> str:

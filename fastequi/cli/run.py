@@ -5,6 +5,7 @@ from pathlib import Path
 from fastequi.cli.check import print_check
 from fastequi.cli.progress import Progress
 from fastequi.cli.report import print_result, print_setup
+from fastequi.cli.threads import respect_quota
 from fastequi.errors import InputError, Stopped
 from fastequi.importers import pretrained_names
 from fastequi.md.config import load_config
@@ -37,6 +38,7 @@ def run(
     check
         read everything, compute the forces once, say what a run would cost, write nothing
     """
+    respect_quota()
     if resume and overwrite:
         raise InputError("--resume goes on with a run, --overwrite removes it: choose one")
     existing = "allow" if resume or overwrite else "refuse"

@@ -4,6 +4,7 @@ import logging
 import warnings
 from pathlib import Path
 
+from fastequi.cli.threads import respect_quota
 from fastequi.cli.train_progress import TrainingProgress
 from fastequi.cli.train_report import print_result
 from fastequi.errors import FastEquiError, InputError, Stopped
@@ -40,6 +41,7 @@ def train(
     member
         train this one of training.members alone, counted from 1, in a folder of its own
     """
+    respect_quota()
     if resume and overwrite:
         raise InputError("--resume goes on with a training, --overwrite removes it: choose one")
     if follows():
