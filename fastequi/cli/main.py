@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 the input is wrong, 3 the physics failed, 75 stopped after
 1 an error of fastequi itself.
 """
 
+import io
 import logging
 import os
 import sys
@@ -47,6 +48,7 @@ def make_app() -> App:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `fastequi`; leaves by `sys.exit`."""
+    _show_what_the_terminal_can()
     sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -73,6 +75,13 @@ def run_command(arguments: Sequence[str]) -> int:
     except Exception as error:
         _print_bug(error)
         return 1
+
+
+def _show_what_the_terminal_can() -> None:
+    """A question mark where a terminal has no Å, instead of an error in the midst of a run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _print_bug(error: Exception) -> None:
