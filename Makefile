@@ -1,5 +1,5 @@
-# Two commands for a fresh clone; each makes the virtual environment it needs.
-PYTHON ?= python3.11
+# Two commands for a fresh clone; each makes the virtual environment it needs, with any Python from
+# 3.11 on that is found, or `make test PYTHON=python3.13`.
 VENV ?= .venv
 BIN := $(VENV)/bin
 
@@ -16,7 +16,7 @@ test-widths: $(VENV)/installed-dev  ## the kernels' tests with vectors of 16, 32
 	PATH="$(CURDIR)/$(BIN):$$PATH" .ci/widths --all
 
 $(VENV)/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+	python=$(or $(PYTHON),$$(.ci/find-python)) && "$$python" -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e .
 	touch $@
 
