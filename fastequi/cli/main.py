@@ -29,6 +29,9 @@ COMMANDS = (
     ("bench", "fastequi.cli.bench:bench", "Time the kernels, or check them, on your structure."),
 )
 
+#: What other packages say to their callers; whoever runs a command can do nothing about it.
+_FOR_PROGRAMMERS = (DeprecationWarning, PendingDeprecationWarning)
+
 DEBUG_VARIABLE = "FASTEQUI_DEBUG"
 
 
@@ -106,7 +109,8 @@ def _show_progress_of_slow_starts() -> None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    if not issubclass(category, _FOR_PROGRAMMERS):
+        print(f"warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The command line itself: usage errors, bugs, help."""
 
+import warnings
+
 import pytest
 
 import fastequi
@@ -58,3 +60,13 @@ def test_a_bug_says_how_to_report_it(monkeypatch, capsys):
     monkeypatch.setenv(cli.DEBUG_VARIABLE, "1")
     assert cli.run_command(["info", "sevennet-0"]) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_warnings_are_for_those_who_run_commands(capsys):
+    """Not what packages tell each other, as NumPy 2.5 tells ASE, even where filters let it pass."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = cli._show_warning
+        warnings.warn("use something else", DeprecationWarning, stacklevel=1)
+        warnings.warn("atoms are far apart", UserWarning, stacklevel=1)
+    assert capsys.readouterr().err == "warning: atoms are far apart\n"
