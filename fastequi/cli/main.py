@@ -104,8 +104,15 @@ def _show_progress_of_slow_starts() -> None:
     """What takes a while before the run starts, such as compiling, is said on stderr."""
     logger = logging.getLogger("fastequi")
     if not logger.handlers:
-        logger.addHandler(logging.StreamHandler())
+        logger.addHandler(_ToStderr())
         logger.setLevel(logging.INFO)
+
+
+class _ToStderr(logging.Handler):
+    """Whatever stderr is by then; one of an earlier command may be closed."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:

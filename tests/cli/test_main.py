@@ -1,5 +1,8 @@
 """The command line itself: usage errors, bugs, help."""
 
+import io
+import logging
+import sys
 import warnings
 
 import pytest
@@ -70,3 +73,16 @@ def test_warnings_are_for_those_who_run_commands(capsys):
         warnings.warn("use something else", DeprecationWarning, stacklevel=1)
         warnings.warn("atoms are far apart", UserWarning, stacklevel=1)
     assert capsys.readouterr().err == "warning: atoms are far apart\n"
+
+
+def test_progress_goes_to_the_stderr_of_the_command(capsys, monkeypatch):
+    """Not to that of an earlier one in the same process, which is closed."""
+    logger = logging.getLogger("fastequi")
+    monkeypatch.setattr(logger, "handlers", [])
+    with monkeypatch.context() as earlier:
+        earlier.setattr(sys, "stderr", io.StringIO())
+        assert cli.run_command(["--version"]) == 0
+        sys.stderr.close()
+    assert cli.run_command(["--version"]) == 0
+    logger.info("compiling kernel 1 of 2")
+    assert capsys.readouterr().err == "compiling kernel 1 of 2\n"
