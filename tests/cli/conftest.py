@@ -1,6 +1,7 @@
 """The command line in this process or another one, with a toy in place of the model."""
 
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -71,6 +72,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def same_words_with_any_cache() -> Iterator[None]:
+    """What is compiled, and said to be, depends on what an earlier test or run has left."""
+    logger = logging.getLogger("fastequi.kernels")
+    logger.setLevel(logging.WARNING)
+    yield
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture
