@@ -27,6 +27,8 @@ def check(words: str) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     command = [sys.executable, "-m", "fastequi.kernels.offline", *words.split()]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if "ROCm linker" in done.stderr:
+        pytest.skip("NOT COMPILED FOR AMD: this Triton has no linker for it; 3.9 has")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
