@@ -8,7 +8,7 @@ from pathlib import Path
 import llvmlite.binding as llvm
 import pytest
 
-from fastequi.kernels.llvm import compiler
+from fastequi.kernels.llvm import compiler, target
 
 #: Pretends to be on another processor, compiles and runs the kernels of a problem, and prints the
 #: assembly of 1.0 + eight numbers.
@@ -17,7 +17,7 @@ import sys
 import llvmlite.binding as llvm
 llvm.get_host_cpu_name = lambda: sys.argv[1]
 from fastequi.kernels.convolution.cpu_op import fused_convolution
-from fastequi.kernels.llvm import compiler
+from fastequi.kernels.llvm.target import host
 from fastequi.kernels.testing import assert_fused_parity, problems
 assert_fused_parity(fused_convolution, problems()[0])
 module = llvm.parse_assembly('''
@@ -28,7 +28,7 @@ define void @add(ptr %p) {
   ret void
 }
 ''')
-print(compiler.target_machine().emit_assembly(module))
+print(host().compiling_machine.emit_assembly(module))
 """
 
 
@@ -46,8 +46,8 @@ def test_a_processor_without_a_known_name(name: str, tmp_path: Path):
 
 def entry_on(monkeypatch: pytest.MonkeyPatch, name: str, features: dict[str, bool]) -> str:
     """Where a machine with such a processor would keep a kernel."""
-    monkeypatch.setattr(llvm, "get_host_cpu_name", lambda: name)
-    monkeypatch.setattr(llvm, "get_host_cpu_features", lambda: llvm.FeatureMap(features))
+    there = target._described("x86_64-unknown-linux-gnu", name, features)
+    monkeypatch.setattr(compiler, "host", lambda: there)
     return compiler.entry_name("kernel", "define void @kernel() { ret void }")
 
 
