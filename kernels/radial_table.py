@@ -1,14 +1,18 @@
-"""Radial tables: the weights of a convolution as cubic Hermite functions of the distance.
+"""Radial tables: the weights of a convolution as cubic splines of the distance.
 
-For inference the radial network W(r) is replaced by values and slopes at evenly spaced knots,
-taken from the network in float64. Between knots, with t in [0, 1] and spacing h,
+For inference the radial network W(r) is replaced by splines through its values at the knots of a
+`RadialGrid`, taken in float64. In an interval, with t in [0, 1] and width h,
 
-    W = H0(t) v_n + H1(t) h s_n + H2(t) v_{n+1} + H3(t) h s_{n+1}
-    H0 = (1 + 2t)(1 - t)^2,  H1 = t (1 - t)^2,  H2 = t^2 (3 - 2t),  H3 = t^2 (t - 1)
+    W  = v + I0 b0 + I1 b1 + I2 b2     I0 = t (3 - 3t + t^2) / 6   I2 = t^3 / 6   I1 = t - I0 - I2
+    hW' = B0 b0 + B1 b1 + B2 b2        B0 = (1 - t)^2 / 2          B2 = t^2 / 2   B1 = 1 - B0 - B2
 
-The slope of the same polynomial enters the forces, so energy is conserved exactly as tabulated.
-The cutoff function is inside W; value and slope at the cutoff are exactly zero, and so is all
-beyond it.
+v is the value at its beginning, and I the integrals of B, the quadratic B-splines: W' is a spline
+of its own. It is not made of differences of values: those, rounded to float32, would put errors of
+1e-7 W / h into forces, more the finer the table is.
+
+Forces use the slope of the same polynomial, so energy is conserved exactly as tabulated. Within a
+segment of the grid W'' is continuous; where segments meet, W and W' are. The cutoff function is
+inside W; value and slope at the cutoff are exactly zero, and so is all beyond it.
 """
 
 from collections.abc import Callable
@@ -16,32 +20,39 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
 from torch.autograd import forward_ad
 
-#: Intervals of the trial table, and the most that a table may have.
-COARSE, FINEST = 256, 2048
+from fastequi.kernels.radial_grid import MORE_ROWS, N_SEGMENTS, ROWS, RadialGrid, fitted_grid
 
-#: Errors are measured from here to the cutoff: no two nuclei of a healthy simulation are closer.
-SHORTEST_A = 0.5
+#: Cells of a grid; intervals of the trial that says how steep functions are; most of a table.
+CELLS, TRIAL, FINEST = 100, 1024, 4096
+
+#: Errors are bounded from TIGHT_FROM_A on: no two nuclei of a healthy simulation are closer. The
+#: spacing there goes on to SHORTEST_A; what is closer still has so many times wider intervals.
+TIGHT_FROM_A, SHORTEST_A, WIDER = 0.65, 0.55, 8
+
+#: Slope error of a cubic spline: at most this times h^3 W'''', t (1 - t) (1 - 2t) / 12 at t = 0.21.
+_SLOPE_ERROR = 1 / (72 * 3**0.5)
 
 
 @dataclass(frozen=True)
 class RadialTable:
     """W(r) of one layer.
 
-    knots        [intervals + 1, 2, weights]: value and slope times spacing at each knot
-    cutoff       Å, the last knot; the first is at 0
-    value_error  largest deviation from the network beyond 0.5 Å, relative to the largest |W| there
+    knots        [rows, 2, weights]: coefficient b of the slope, and value v
+    grid         which row serves which distance
+    value_error  largest deviation from the network beyond SHORTEST_A, relative to the largest |W|
     slope_error  the same for dW/dr
     """
 
     knots: Tensor
-    cutoff: float
-    value_error: float
-    slope_error: float
+    grid: RadialGrid
+    value_error: float = 0.0
+    slope_error: float = 0.0
 
     @cached_property
     def kept(self) -> dict[Any, Any]:
@@ -49,85 +60,128 @@ class RadialTable:
         return {}
 
     @property
+    def cutoff(self) -> float:
+        return self.grid.cutoff
+
+    @property
     def n_intervals(self) -> int:
-        return self.knots.shape[0] - 1
+        return self.grid.n_intervals
 
     @property
     def n_weights(self) -> int:
         return self.knots.shape[2]
 
-    @property
-    def spacing(self) -> float:
-        return self.cutoff / self.n_intervals
-
     def to(self, dtype: torch.dtype, device: torch.device | str) -> "RadialTable":
         """The same table in the arithmetic of a model."""
         knots = self.knots.to(device=device, dtype=dtype).contiguous()
-        return RadialTable(knots, self.cutoff, self.value_error, self.slope_error)
+        return RadialTable(knots, self.grid, self.value_error, self.slope_error)
 
 
 def tables_to_bytes(tables: list[RadialTable]) -> bytes:
     """For a file; see `tables_from_bytes`."""
     tensors = {f"knots.{k}": table.knots for k, table in enumerate(tables)}
-    facts = [(table.cutoff, table.value_error, table.slope_error) for table in tables]
+    facts = [
+        (t.value_error, t.slope_error, t.cutoff, t.grid.n_cells, *t.grid.begins, *t.grid.scales)
+        for t in tables
+    ]
     return save(tensors | {"facts": torch.tensor(facts, dtype=torch.float64)})
 
 
 def tables_from_bytes(content: bytes) -> list[RadialTable]:
     """What `tables_to_bytes` wrote."""
     tensors = load(content)
-    facts = tensors["facts"].tolist()
-    return [RadialTable(tensors[f"knots.{k}"], *fact) for k, fact in enumerate(facts)]
-
-
-def locate(lengths: Tensor, table: RadialTable) -> tuple[Tensor, Tensor, Tensor]:
-    """Interval [edges], the position t in it, and whether the edge is within the cutoff."""
-    scaled = lengths * (table.n_intervals / table.cutoff)
-    interval = scaled.detach().floor().long().clamp(0, table.n_intervals - 1)
-    return interval, scaled - interval, lengths.detach() < table.cutoff
-
-
-def hermite(t: Tensor) -> Tensor:
-    """H0..H3 at t: [..., 4]."""
-    one = 1 - t
-    return torch.stack([(1 + 2 * t) * one**2, t * one**2, t**2 * (3 - 2 * t), -(t**2) * one], -1)
+    tables = []
+    for k, (value_error, slope_error, cutoff, *whole) in enumerate(tensors["facts"].tolist()):
+        n_cells, *segments = (int(number) for number in whole)
+        begins, scales = tuple(segments[:N_SEGMENTS]), tuple(segments[N_SEGMENTS:])
+        grid = RadialGrid(cutoff, n_cells, begins, scales)
+        tables.append(RadialTable(tensors[f"knots.{k}"], grid, value_error, slope_error))
+    return tables
 
 
 def evaluate(lengths: Tensor, table: RadialTable) -> Tensor:
     """W [edges, weights] at distances [edges] in Å; differentiable; the reference."""
-    interval, t, inside = locate(lengths, table)
-    pairs = torch.stack([table.knots[interval], table.knots[interval + 1]], dim=1)
-    weights = torch.einsum("eq,eqw->ew", hermite(t), pairs.flatten(1, 2))
-    return torch.where(inside.unsqueeze(1), weights, torch.zeros_like(weights))
+    interval, t, _ = table.grid.locate(lengths)
+    t = t.unsqueeze(1)
+    b0, b1, b2 = (table.knots[interval + k, 0] for k in range(ROWS))
+    i0, i2 = t * (3 - 3 * t + t * t) / 6, t**3 / 6
+    return table.knots[interval, 1] + i0 * b0 + (t - i0 - i2) * b1 + i2 * b2
 
 
 def build_tables(
     functions: list[Callable[[Tensor], Tensor]],
     cutoff: float,
     *,
-    value_tolerance: float = 2e-7,
-    slope_tolerance: float = 2e-5,
+    tolerance: float = 2.6e-8,
     kink: float | None = None,
 ) -> list[RadialTable]:
     """Tables of several layers on the same knots.
 
     functions  W(r), [points] float64 -> [points, weights] float64, one per layer
+    tolerance  of slopes, per Å: of n weights of unit size, the error at any distance beyond
+               TIGHT_FROM_A is tolerance * sqrt(n), as root mean square over the weights; where
+               errors of many weights add up at random, more may be larger
     kink       a distance that must be a knot (XPLOR's switch, where W'' jumps)
 
-    The interval count follows from the errors measured on a coarse table (values fall with h^4,
-    slopes with h^3); the errors of the final tables are measured again and kept.
+    How many knots that takes follows from W'''' on a trial grid (slopes err by h^3 W''''); the
+    errors of the tables are then measured, and kept.
     """
-    n = _with_knot_at(COARSE, cutoff, kink)
-    tables = [_tabulate(function, cutoff, n) for function in functions]
-    factor = max(
-        max((t.value_error / value_tolerance) ** 0.25, (t.slope_error / slope_tolerance) ** (1 / 3))
-        for t in tables
-    )
-    if factor <= 1:
-        return tables
-    wanted = min(int(n * factor * 1.1) + 1, FINEST)
-    n = _with_knot_at(wanted, cutoff, kink)
-    return [_tabulate(function, cutoff, n) for function in functions]
+    n_cells = _with_knot_at(CELLS, cutoff, kink)
+    wall = None if kink is None else round(kink / cutoff * n_cells)
+    r = (torch.arange(TRIAL, dtype=torch.float64) + 0.5) * (cutoff / TRIAL)
+    bend = torch.stack([_fourth_derivative(function, r, kink) for function in functions]).amax(0)
+    spacing = (tolerance / (_SLOPE_ERROR * bend)) ** (1 / 3)
+    wanted, core = _knots_per_cell(r, spacing, cutoff, n_cells)
+    grid = fitted_grid(cutoff, wanted, core, wall)
+    return [tabulate(function, grid) for function in functions]
+
+
+def tabulate(function: Callable[[Tensor], Tensor], grid: RadialGrid) -> RadialTable:
+    """The table of one function, with its errors."""
+    used = [k for k in range(N_SEGMENTS) if grid.intervals[k]]
+    knots = [grid.knots(k) for k in used]
+    lowest = 1e-9 * grid.cutoff  # the limit at zero, where sin(x)/x is not evaluated
+    with torch.no_grad():
+        values = function(torch.cat(knots).clamp(min=lowest)).split([len(r) for r in knots])
+    ends = torch.stack([r[[0, -1]] for r in knots])
+    slopes = _with_slope(function, ends.flatten().clamp(min=lowest))[1].unflatten(0, ends.shape)
+    values[-1][-1], slopes[-1, -1] = 0.0, 0.0
+    rows = torch.zeros((grid.n_rows, 2, slopes.shape[2]), dtype=torch.float64)
+    for k, v, s in zip(used, values, slopes, strict=True):
+        width = 1 / (grid.scales[k] * grid.per_angstrom)
+        first, n = grid.first_rows[k], grid.intervals[k]
+        rows[first : first + n + 1, 1] = v  # the last where y * scale is rounded up to the end
+        rows[first : first + n + MORE_ROWS, 0] = _slope_coefficients(v.diff(dim=0), s * width)
+    table = RadialTable(rows, grid)
+    return RadialTable(rows, grid, *_measure(function, table))
+
+
+def _slope_coefficients(steps: Tensor, ends: Tensor) -> Tensor:
+    """b [intervals + 2, weights] of the cubic spline with given steps and slopes at both ends.
+
+    steps  [intervals, weights], by how much values change: (b_n + 4 b_(n+1) + b_(n+2)) / 6
+    ends   [2, weights], slopes times the spacing: (b_0 + b_1) / 2 and that of the last two
+
+    Without the first and the last b the equations are tridiagonal: 1, 4, 1, and 3 at the ends.
+    """
+    n = len(steps)
+    right = (6 * steps).numpy()
+    first, last = (2 * ends).numpy()
+    right[0] -= first
+    right[-1] -= last
+    diagonal = np.full(n, 4.0)
+    diagonal[0] -= 1
+    diagonal[-1] -= 1
+    for i in range(1, n):
+        diagonal[i] -= 1 / diagonal[i - 1]
+        right[i] -= right[i - 1] / diagonal[i - 1]
+    right[-1] /= diagonal[-1]
+    for i in reversed(range(n - 1)):
+        right[i] = (right[i] - right[i + 1]) / diagonal[i]
+    return torch.from_numpy(np.concatenate([[first - right[0]], right, [last - right[-1]]]))
+
+
+# -- how many knots ------------------------------------------------------------------------------
 
 
 def _with_knot_at(n: int, cutoff: float, kink: float | None) -> int:
@@ -138,25 +192,48 @@ def _with_knot_at(n: int, cutoff: float, kink: float | None) -> int:
         position = kink / cutoff * candidate
         if abs(position - round(position)) < 1e-9 * candidate:
             return candidate
-    return n  # an irrational ratio: no even spacing has a knot there
+    return n  # an irrational ratio: the knot nearest to it has to do
 
 
-def _tabulate(function: Callable[[Tensor], Tensor], cutoff: float, n: int) -> RadialTable:
-    spacing = cutoff / n
-    r = torch.arange(n + 1, dtype=torch.float64) * spacing
-    r[0] = 1e-9 * cutoff  # the limit at zero, where sin(x)/x is not evaluated
+def _fourth_derivative(
+    function: Callable[[Tensor], Tensor], r: Tensor, kink: float | None
+) -> Tensor:
+    """Size of d4W/dr4 at evenly spaced r [points], by differences of slopes; not across a kink.
+
+    Root mean square over the n weights of a layer, in units of their size and of sqrt(n).
+    """
     values, slopes = _with_slope(function, r)
-    values[-1], slopes[-1] = 0.0, 0.0
-    table = RadialTable(torch.stack([values, slopes * spacing], dim=1), cutoff, 0.0, 0.0)
-    return RadialTable(table.knots, cutoff, *_measure(function, table))
+    size = values[r >= min(TIGHT_FROM_A, float(r[-1]) / 2)].square().mean().sqrt()
+    spacing = float(r[1] - r[0])
+    third = slopes.diff(n=3, dim=0).square().mean(dim=1).sqrt() / spacing**3
+    bend = torch.cat([third[:1], third, third[-1:].expand(2)])  # between r[i + 1] and r[i + 2]
+    if kink is not None:
+        bend[(r - kink).abs() < 3 * spacing] = 0.0
+    return bend / (size * slopes.shape[1] ** 0.5).clamp(min=1e-300)
+
+
+def _knots_per_cell(
+    r: Tensor, spacing: Tensor, cutoff: float, n_cells: int
+) -> tuple[list[int], int]:
+    """Knots per cell for largest spacings [points] at distances r, in Å; and cells of the core."""
+    width = cutoff / n_cells
+    cell = (r / width).long().clamp(max=n_cells - 1)
+    least = torch.full((n_cells,), cutoff, dtype=torch.float64)
+    wanted = (width / least.scatter_reduce(0, cell, spacing, "amin")).ceil().clamp(min=1)
+    wanted = (wanted * min(1.0, FINEST / float(wanted.sum()))).ceil().long()
+    core, tight = (int(min(r, cutoff / 2) / width) for r in (SHORTEST_A, TIGHT_FROM_A))
+    wanted[core:tight] = wanted[tight]
+    wanted[:core] = -(-wanted[tight] // WIDER)
+    return wanted.tolist(), core
 
 
 def _measure(function: Callable[[Tensor], Tensor], table: RadialTable) -> tuple[float, float]:
     """Errors of value and slope where they are largest in an interval, relative to the maxima."""
-    intervals = torch.arange(table.n_intervals, dtype=torch.float64)
+    grid = table.grid
     errors, scales = torch.zeros(2), torch.full((2,), 1e-300)
     for t in (0.21, 0.5):  # slopes are worst at t = 0.21 and 0.79, values at 0.5
-        r = (intervals + t) * table.spacing
+        knots = [grid.knots(k) for k in range(N_SEGMENTS)]
+        r = torch.cat([(1 - t) * x[:-1] + t * x[1:] for x in knots])
         r = r[r >= SHORTEST_A]
         exact, ours = _with_slope(function, r), _with_slope(lambda x: evaluate(x, table), r)
         error = torch.stack([(a - b).abs().max() for a, b in zip(exact, ours, strict=True)])

@@ -30,7 +30,8 @@ from fastequi.kernels.convolution.edges import Edges, make_edges
 from fastequi.kernels.convolution.fused_reference import fused_convolution
 from fastequi.kernels.convolution.reference import convolution
 from fastequi.kernels.instructions import Instructions, make_instructions
-from fastequi.kernels.radial_table import RadialTable
+from fastequi.kernels.radial_grid import RadialGrid
+from fastequi.kernels.radial_table import RadialTable, tabulate
 from fastequi.kernels.spherical_harmonics import spherical_harmonics
 from fastequi.potential import Potential
 
@@ -41,6 +42,9 @@ FusedForm = Callable[..., list[Tensor]]
 TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-12}
 
 CUTOFF_A = 5.0
+
+#: Coarse, with every segment in use; edges of `Problem.vectors` fall into all but the first.
+GRID = RadialGrid(CUTOFF_A, 20, (0, 2, 5, 8, 11, 15), (1, 5, 4, 3, 1, 2))
 
 
 @dataclass(frozen=True)
@@ -110,12 +114,12 @@ class Problem:
         """Waves that never vanish, under an envelope that vanishes twice at the cutoff."""
         frequency = torch.linspace(0.3, 1.5, max(self.instructions.n_weights, 1)).double()
         frequency = frequency[: self.instructions.n_weights]
-        n = 24
-        r = torch.linspace(0, CUTOFF_A, n + 1, dtype=torch.float64).unsqueeze(1)
-        envelope, slope = (1 - r / CUTOFF_A) ** 2, -2 / CUTOFF_A * (1 - r / CUTOFF_A)
-        wave, wave_slope = 2 + torch.cos(frequency * r), -frequency * torch.sin(frequency * r)
-        slopes = (slope * wave + envelope * wave_slope) * (CUTOFF_A / n)
-        return RadialTable(torch.stack([envelope * wave, slopes], dim=1), CUTOFF_A, 0.0, 0.0)
+
+        def function(r: Tensor) -> Tensor:
+            r = r.unsqueeze(1)
+            return (1 - r / CUTOFF_A) ** 2 * (2 + torch.cos(frequency * r))
+
+        return tabulate(function, GRID)
 
 
 def _instructions(

@@ -106,7 +106,7 @@ def cached_tables(network: NequIP) -> list[RadialTable]:
     for name, tensor in network.state_dict().items():
         if "radial" in name or "basis" in name:
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    entry = f"tables-{digest.hexdigest()[:32]}"
+    entry = f"splines-{digest.hexdigest()[:32]}"
     stored = cache.read(entry)
     if stored is None:
         tables = [table.to(network.dtype, "cpu") for table in radial_tables(network)]

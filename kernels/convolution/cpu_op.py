@@ -108,27 +108,27 @@ def compile_all(missing: list[Callable[[], Any]]) -> None:
 def packed_table(table: RadialTable, instructions: Instructions) -> dict[str, Tensor]:
     """A table in the order in which the kernels read it; made once per layer.
 
-    For one vector of channels, value and slope of all paths that leave an irrep lie together. An
-    edge then reads two runs of consecutive memory instead of four lines here and there per path,
-    and caches, not arithmetic, set the speed of the forward kernels.
+    For one vector of channels, what all paths that leave an irrep read in a row lies together: of
+    the first row coefficients and values, of the others coefficients. An edge then reads three runs
+    of consecutive memory instead of four lines here and there per path, and caches, not arithmetic,
+    set the speed of the forward kernels.
     """
     if instructions not in table.kept:
         dtype = table.knots.dtype
         packed = table.knots.flatten(1).index_select(1, _order(instructions, dtype))
-        n = table.n_intervals
-        constants = torch.tensor([n / table.cutoff, n - 1], dtype=dtype)
+        constants = torch.tensor(table.grid.constants, dtype=dtype)
         table.kept[instructions] = {"table": packed, "constants": constants}
     return table.kept[instructions]
 
 
 def _order(instructions: Instructions, dtype: torch.dtype) -> Tensor:
-    """Where each number of a packed knot stands in a knot [2, weights]."""
+    """Where each number of a packed row stands in a row [2, weights]."""
     places = [
         torch.arange(u, u + segment.lanes) + path.weight_offset + half * instructions.n_weights
         for segment in segments(instructions, dtype)
         for u in range(segment.begin, segment.end, segment.lanes)
-        for path in paths_of(instructions, segment.irrep)
         for half in range(2)
+        for path in paths_of(instructions, segment.irrep)
     ]
     return torch.cat([torch.arange(0), *places])
 

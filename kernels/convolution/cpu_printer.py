@@ -2,7 +2,7 @@
 
 A kernel is a loop over receivers. For each: first, lanes over its edges, everything that depends on
 the edge alone; then, lanes over channels, the edges one by one. This module prints the first part
-(lengths, Hermite coefficients, harmonics) and what of the second is common: features and weights
+(lengths, coefficients of splines, harmonics) and what of the second is common: features and weights
 of an edge. `cpu_kernels.py` and `cpu_adjoint.py` are the kernels.
 
 Three sources of harmonics and weights: 'table' takes edge vectors and a radial table, 'rows' edge
@@ -17,8 +17,9 @@ from typing import Literal
 import numpy as np
 
 from fastequi.irreps import wigner_3j
-from fastequi.kernels.llvm.ir import Function, Number, Value
+from fastequi.kernels.llvm.ir import Function, Value
 from fastequi.kernels.polynomials import Polynomial, harmonic_polynomials
+from fastequi.kernels.radial_grid import N_CONSTANTS
 
 #: Slots of the argument array, all 64-bit; those of the paths follow.
 ARGUMENTS = (
@@ -32,7 +33,7 @@ PATH_ARGUMENTS = ("weight_offset", "block", "row_stride", "component_stride")
 
 
 Source = Literal["table", "rows", "memory"]
-#: Rows of edge scratch with Hermite coefficients: of W, then of dW/dr.
+#: Rows of edge scratch with coefficients of the splines: of W, then of dW/dr.
 _COEFFICIENTS = 6
 
 
@@ -109,7 +110,7 @@ def matrix_slots(
 class Printer:
     """Base of the kernels.
 
-    own_rows  rows of edge scratch that a kernel adds to the Hermite coefficients
+    own_rows  rows of edge scratch that a kernel adds to the coefficients of the splines
     reserved  reals in front of the edge scratch
     """
 
@@ -122,6 +123,7 @@ class Printer:
         self.wants_edges = "edges" in spec.outputs
         self.n_rows, self.reserved = _COEFFICIENTS + own_rows, reserved
         self.read_arguments()
+        self.grid = self._read_grid() if spec.source == "table" else []
 
     def scratch_size(self, stride: int) -> int:
         """Reals of scratch for receivers with up to `stride` edges."""
@@ -166,11 +168,11 @@ class Printer:
         return f.at(of_edge, index * lanes + self.reserved)
 
     def own_row(self, index: int, e: Value) -> Value:
-        """Address of a row behind the Hermite coefficients."""
+        """Address of a row behind the coefficients of the splines."""
         return self.row(_COEFFICIENTS + index, e)
 
     def geometry(self, start: Value, e: Value) -> list[list[Value]]:
-        """Harmonics by degree and component of a vector of edges; keeps Hermite coefficients."""
+        """Harmonics by degree and component of a vector of edges; keeps those of the splines."""
         if not self.spec.inference:
             return [
                 [self._edge_load("harmonics", l * l + m, start + e) for m in range(2 * l + 1)]
@@ -178,7 +180,7 @@ class Printer:
             ]
         r, n = self.directions(start, e)
         if self.spec.source == "table":
-            self._hermite(start, e, r)
+            self._spline(start, e, r)
         degrees = range(self.spec.l_max + 1)
         return evaluate(self.f, n, [harmonic_polynomials(l) for l in degrees])  # noqa: E741
 
@@ -193,29 +195,47 @@ class Printer:
         inverse = 1.0 / r
         return r, [component * inverse for component in v]
 
-    def _hermite(self, start: Value, e: Value, r: Value) -> None:
+    def _spline(self, start: Value, e: Value, r: Value) -> None:
         """The interval, and coefficients of W and dW/dr with which `weights` reads the table.
 
-        Beyond the cutoff t is 1: at the last knot value and slope are zero, exactly.
+        Beyond the cutoff, and where r is not a number, the table is read at its end.
         """
-        f = self.f
-        per_length, last = (f.load(f.at(self.arg["constants"], i)) for i in range(2))
-        stretch: Number = 1.0
+        f, (length_scale, n_cells) = self.f, self.grid[:2]
         if self.spec.stretched:
             index = f.at(self.arg["stretch"], start + e)
-            stretch = f.load(index, "real", self.spec.edge_lanes)
-        scaled = r * stretch * per_length
-        last = f.spread(last, r.lanes)
-        n = f.to_i32(f.select_less(scaled, last, scaled, last))
-        f.store(n, f.at(self.arg["intervals"], e, "i32"))
-        t = scaled - f.to_real(n)
-        t = f.select_less(t, 1.0, t, 1.0)
+            length_scale = f.load(index, "real", self.spec.edge_lanes) * length_scale
+        y = r * length_scale
+        y = f.select_less(y, n_cells, y, n_cells)
+        scale, offset = self._segment(y)
+        position = y * scale
+        n = f.to_i32(position)
+        f.store(n + f.to_i32(offset), f.at(self.arg["intervals"], e, "i32"))
+        t = position - f.to_real(n)
         s = 1.0 - t
-        for q, value in enumerate([(t * t) * (3.0 - t - t), t * (s * s), -(t * t) * s]):
+        last = (t * t * t) * (1 / 6)
+        first = t * (0.5 - t * 0.5 + (t * t) * (1 / 6))
+        for q, value in enumerate([first, t - first - last, last]):
             f.store(value, self.row(q, e))
-        slopes = [6.0 * (t * s), s * (1.0 - 3.0 * t), t * (3.0 * t - 2.0)]
-        for q, slope in enumerate(slopes if self.wants_edges else []):
-            f.store(slope * (per_length * stretch), self.row(3 + q, e))
+        scale = scale * length_scale
+        first, last = (s * s) * 0.5, (t * t) * 0.5
+        for q, slope in enumerate([first, 0.5 + t * s, last] if self.wants_edges else []):
+            f.store(slope * scale, self.row(3 + q, e))
+
+    def _read_grid(self) -> list[Value]:
+        """`RadialGrid.constants`, each in every lane; once per call: there are as many loops over
+        edges as receivers."""
+        f = self.f
+        addresses = [f.at(self.arg["constants"], i) for i in range(N_CONSTANTS)]
+        return [f.spread(f.load(address), self.spec.edge_lanes) for address in addresses]
+
+    def _segment(self, y: Value) -> tuple[Value, Value]:
+        """Knots per cell, and what to add for the row, where y is in cells (`RadialGrid`)."""
+        f, (scale, *further) = self.f, self.grid[2:]
+        offset = f.constant(0.0, "real", y.lanes)
+        for begin, new_scale, new_offset in zip(*(further[k::3] for k in range(3)), strict=True):
+            scale = f.select_less(y, begin, scale, new_scale)
+            offset = f.select_less(y, begin, offset, new_offset)
+        return scale, offset
 
     # -- lanes over channels -------------------------------------------------------------------
 
@@ -254,23 +274,19 @@ class Printer:
         return value, slope if with_slope else None
 
     def _from_table(self, p: int, e: Value, with_slope: bool) -> tuple[Value, Value | None]:
-        """W = v0 + H2 (v1 - v0) + H1 s0 + H3 s1, in a table as `packed` lays it out.
-
-        That is the cubic of `radial_table.py`, since H0 = 1 - H2; the subtraction is cheap, because
-        it does not occupy the units that multiply.
-        """
-        f, lanes = self.f, self.spec.lanes
-        knots = [self.weight_start, self.weight_start + self.arg["n_weights"] * 2]
-        (v0, s0), (v1, s1) = (
-            [f.load(f.at(f.at(self.arg["table"], knot), (2 * p + q) * lanes), "real", lanes)
-             for q in range(2)]
-            for knot in knots
-        )  # fmt: skip
-        steps = (v1 - v0, s0, s1)
-        value = sum_of([v0, *(step * f.load(self.row(q, e)) for q, step in enumerate(steps))])
+        """W = v + I0 b0 + I1 b1 + I2 b2 (`radial_table.py`), in a table as `packed` lays it out."""
+        f, lanes, n_paths = self.f, self.spec.lanes, len(self.spec.paths)
+        rows = [f.at(self.arg["table"], self.weight_start)]
+        for _ in range(2):
+            rows.append(f.at(rows[-1], self.arg["n_weights"] * 2))
+        v, *b = (
+            f.load(f.at(row, place * lanes), "real", lanes)
+            for row, place in ((rows[0], n_paths + p), *((row, p) for row in rows))
+        )
+        value = sum_of([v, *(b_q * f.load(self.row(q, e)) for q, b_q in enumerate(b))])
         if not with_slope:
             return value, None
-        return value, sum_of([step * f.load(self.row(3 + q, e)) for q, step in enumerate(steps)])
+        return value, sum_of([b_q * f.load(self.row(3 + q, e)) for q, b_q in enumerate(b)])
 
     def block(self, p: int, k: int, receiver: Value, u: Value) -> Value:
         arg = self.path_arg[p]

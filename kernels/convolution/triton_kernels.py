@@ -16,18 +16,18 @@ def direction(vx, vy, vz):
 
 
 @triton.jit
-def hermite(t):
-    """H0..H3 of `radial_table.py`: weights of value and slope at either knot."""
-    one = 1.0 - t
-    return (1.0 + 2.0 * t) * one * one, t * one * one, t * t * (3.0 - 2.0 * t), -t * t * one
+def spline(t):
+    """I0..I2 of `radial_table.py`: what the coefficients of the slope add to the value."""
+    last = t * t * t * 0.16666666666666666
+    first = t * (0.5 - 0.5 * t + t * t * 0.16666666666666666)
+    return first, t - first - last, last
 
 
 @triton.jit
-def hermite_slope(t):
-    """dH0/dt..dH3/dt."""
+def spline_slope(t):
+    """B0..B2: dI0/dt..dI2/dt."""
     one = 1.0 - t
-    bump = 6.0 * t * one
-    return -bump, one * (1.0 - 3.0 * t), bump, t * (3.0 * t - 2.0)
+    return 0.5 * one * one, 0.5 + t * one, 0.5 * t * t
 
 
 @triton.jit

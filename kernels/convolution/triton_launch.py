@@ -166,14 +166,17 @@ def launches(
 
 @dataclass(frozen=True)
 class FusedEdges:
-    """Edges of the inference form: Y and w follow from the vectors and the table."""
+    """Edges of the inference form: Y and w follow from the vectors and the table.
+
+    grid  `RadialGrid.constants`
+    """
 
     sender: Tensor
     row_start: Tensor
     vectors: Tensor
     stretch: Tensor | None
     knots: Tensor
-    cutoff: float
+    grid: Sequence[float]
 
     fused = True
 
@@ -182,10 +185,9 @@ class FusedEdges:
         return self.sender, self.row_start, self.vectors, self.stretch, self.knots
 
     @property
-    def numbers(self) -> tuple[float, int]:
-        """Intervals per angstrom, and the last interval."""
-        n_intervals = self.knots.shape[0] - 1
-        return n_intervals / self.cutoff, n_intervals - 1
+    def numbers(self) -> tuple[float, ...]:
+        """Of the grid."""
+        return tuple(self.grid)
 
 
 @dataclass(frozen=True)

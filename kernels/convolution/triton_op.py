@@ -90,15 +90,16 @@ def fused_adjoint(
 
 def _fused_arguments(
     x: list[Tensor], vectors: Tensor, edges: Edges, table: RadialTable, instructions: Instructions
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor, float, str]:
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor, list[float], str]:
     _check_features(x, instructions)
     _check("vectors", vectors, (edges.n_edges, 3), x[0])
-    knots = (table.n_intervals + 1, 2, instructions.n_weights)
+    knots = (table.grid.n_rows, 2, instructions.n_weights)
     _check("table.knots", table.knots, knots, x[0])
     if edges.stretch is not None:
         _check("edges.stretch", edges.stretch, (edges.n_edges,), x[0])
     key = _key(instructions)
-    return edges.sender, edges.row_start, edges.stretch, table.knots, table.cutoff, key
+    grid = table.grid.constants
+    return edges.sender, edges.row_start, edges.stretch, table.knots, grid, key
 
 
 def _check_features(x: Sequence[Tensor], instructions: Instructions) -> None:
@@ -285,30 +286,30 @@ def _if(needed: bool, value: Tensor) -> Tensor | None:
 @torch.library.custom_op("fastequi::fused_convolution", mutates_args=())
 def _fused(
     x: list[Tensor], vectors: Tensor, sender: Tensor, row_start: Tensor, stretch: Tensor | None,
-    knots: Tensor, cutoff: float, key: str, deterministic: bool,
+    knots: Tensor, grid: list[float], key: str, deterministic: bool,
 ) -> list[Tensor]:  # fmt: skip
-    edges = _fused_edges(vectors, sender, row_start, stretch, knots, cutoff)
+    edges = _fused_edges(vectors, sender, row_start, stretch, knots, grid)
     from fastequi.kernels.convolution import triton_launch as launch
 
     return launch.forward(_instructions(key), _contiguous(x), edges)
 
 
 @_fused.register_fake
-def _(x, vectors, sender, row_start, stretch, knots, cutoff, key, deterministic):
+def _(x, vectors, sender, row_start, stretch, knots, grid, key, deterministic):
     return _outputs(vectors, row_start, key)
 
 
 @torch.library.custom_op("fastequi::fused_convolution_backward", mutates_args=())
 def _fused_backward(
     g: list[Tensor], x: list[Tensor], vectors: Tensor, sender: Tensor, row_start: Tensor,
-    stretch: Tensor | None, knots: Tensor, cutoff: float, key: str, needs_dx: bool,
+    stretch: Tensor | None, knots: Tensor, grid: list[float], key: str, needs_dx: bool,
     deterministic: bool,
 ) -> tuple[list[Tensor], Tensor]:  # fmt: skip
     """dx (empty unless needed), dE/dvectors."""
     from fastequi.kernels.convolution import triton_launch as launch
 
     instructions = _instructions(key)
-    edges = _fused_edges(vectors, sender, row_start, stretch, knots, cutoff)
+    edges = _fused_edges(vectors, sender, row_start, stretch, knots, grid)
     steps = launch.plan(instructions, True, True, vectors.dtype)
     slots = launch.n_slots(steps) if deterministic else 1
     dvectors = vectors.new_zeros((sender.shape[0], slots, 3))
@@ -320,23 +321,23 @@ def _fused_backward(
 
 
 @_fused_backward.register_fake
-def _(g, x, vectors, sender, row_start, stretch, knots, cutoff, key, needs_dx, deterministic):
+def _(g, x, vectors, sender, row_start, stretch, knots, grid, key, needs_dx, deterministic):
     return [torch.empty_like(block) for block in x] if needs_dx else [], torch.empty_like(vectors)
 
 
 def _fused_edges(
     vectors: Tensor, sender: Tensor, row_start: Tensor, stretch: Tensor | None, knots: Tensor,
-    cutoff: float,
+    grid: list[float],
 ) -> Any:  # fmt: skip
     from fastequi.kernels.convolution.triton_launch import FusedEdges
 
     stretch = None if stretch is None else stretch.contiguous()
     pointers = [t.contiguous() for t in (sender, row_start, vectors)]
-    return FusedEdges(pointers[0], pointers[1], pointers[2], stretch, knots.contiguous(), cutoff)
+    return FusedEdges(pointers[0], pointers[1], pointers[2], stretch, knots.contiguous(), grid)
 
 
 def _save_fused(ctx: Any, inputs: tuple, output: Any) -> None:
-    x, vectors, sender, row_start, stretch, knots, ctx.cutoff, ctx.key, ctx.deterministic = inputs
+    x, vectors, sender, row_start, stretch, knots, ctx.grid, ctx.key, ctx.deterministic = inputs
     ctx.has_stretch = stretch is not None
     optional = [stretch] if ctx.has_stretch else []
     ctx.save_for_backward(vectors, sender, row_start, knots, *optional, *x)
@@ -346,7 +347,7 @@ def _differentiate_fused(ctx: Any, g: list[Tensor]) -> tuple:
     vectors, sender, row_start, knots, *rest = ctx.saved_tensors
     stretch, x = (rest[0], rest[1:]) if ctx.has_stretch else (None, rest)
     needs_dx = any(ctx.needs_input_grad[0])
-    settings = (knots, ctx.cutoff, ctx.key, needs_dx, ctx.deterministic)
+    settings = (knots, ctx.grid, ctx.key, needs_dx, ctx.deterministic)
     dx, dvectors = _fused_backward(g, x, vectors, sender, row_start, stretch, *settings)
     return dx if needs_dx else [None] * len(x), dvectors, *[None] * 7
 

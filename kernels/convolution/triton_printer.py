@@ -20,11 +20,12 @@ from fastequi.kernels.convolution.triton_harmonics import (
     print_vector_gradient,
 )
 from fastequi.kernels.instructions import Instructions, Path
+from fastequi.kernels.radial_grid import N_SEGMENTS
 
 _IMPORTS = """import triton
 import triton.language as tl
 
-from fastequi.kernels.convolution.triton_kernels import add, direction, hermite, hermite_slope
+from fastequi.kernels.convolution.triton_kernels import add, direction, spline, spline_slope
 """
 
 
@@ -95,7 +96,7 @@ class _Body:
         edge = self._load_edge(slopes=True)
         for p, path in self.paths:
             edge += ["", *self._weight(p, path)]
-            edge += ["slope = d0 * k0 + d1 * k1 + d2 * k2 + d3 * k3"] if self.fused else []
+            edge += ["slope = d0 * b0 + d1 * b1 + d2 * b2"] if self.fused else []
             edge += self._backward_path(p, path)
         edge += ["", *self._store_dx(), *self._store_edge_gradients()]
         return [*lines, "", *self._edge_loop(edge)]
@@ -105,7 +106,7 @@ class _Body:
     def _signature(self, parameters: list[str]) -> list[str]:
         paths = ", ".join(f"{path.l1} x {path.l2} -> {path.l3}" for _, path in self.paths)
         form = "Y and W evaluated here" if self.fused else "Y and W from memory"
-        whole = [name for name in parameters if name in ("last_interval", "slot", "n_slots")]
+        whole = [name for name in parameters if name in ("slot", "n_slots")]
         options = f"(do_not_specialize={whole})".replace("'", '"') if whole else ""
         return [
             f"@triton.jit{options}",
@@ -124,7 +125,16 @@ class _Body:
         return ["x", "sender", "row_start", "harmonics", "weights"]
 
     def _numbers(self) -> list[str]:
-        return ['per_angstrom: "fp64"', "last_interval"] if self.fused else []
+        """Of the table's grid, as `FusedEdges.numbers` gives them."""
+        if not self.fused:
+            return []
+        names = [
+            f"{name}{k}" for k in range(1, N_SEGMENTS) for name in ("begin", "scale", "offset")
+        ]
+        return [
+            'per_angstrom: "fp64"',
+            *[f'{name}: "fp32"' for name in ("n_cells", "scale0", *names)],
+        ]
 
     def _flags(self) -> list[str]:
         names = ["NEEDS_DX", "DETERMINISTIC"]
@@ -170,11 +180,11 @@ class _Body:
         if self.fused:
             inner += [
                 "ux, uy, uz, length, inverse = direction(vx, vy, vz)",
-                "scale = tl.full((), per_angstrom, vectors.dtype.element_ty)",
+                "length_scale = tl.full((), per_angstrom, vectors.dtype.element_ty)",
                 "if stretch is not None:",
-                "    scale *= tl.load(stretch + e)",
-                "position = length * scale  # along the table, in intervals",
-                "if not (position >= last_interval + 1):  # beyond the cutoff nothing; NaN stays",
+                "    length_scale *= tl.load(stretch + e)",
+                "y = length * length_scale  # in cells of the table",
+                "if not (y >= n_cells):  # beyond the cutoff nothing; NaN stays",
                 *_indent(edge),
             ]
         else:
@@ -189,11 +199,19 @@ class _Body:
         degrees = self.degrees
         if self.fused:
             lines = [
-                "interval = tl.minimum(tl.maximum(position.to(tl.int32), 0), last_interval)",
-                "t = position - interval",
-                "h0, h1, h2, h3 = hermite(t)",
+                "scale, offset = scale0, 0.0",
+                *[
+                    f"{name} = tl.where(y < begin{k}, {name}, {name}{k})"
+                    for k in range(1, N_SEGMENTS)
+                    for name in ("scale", "offset")
+                ],
+                "position = y * scale",
+                "count = tl.maximum(position.to(tl.int32), 0)",
+                "interval = count + offset.to(tl.int32)",
+                "t = position - count",
+                "i0, i1, i2 = spline(t)",
             ]
-            lines += ["d0, d1, d2, d3 = hermite_slope(t)"] if slopes else []
+            lines += ["d0, d1, d2 = spline_slope(t)"] if slopes else []
             lines += [
                 f"knot = knots + interval.to(tl.int64) * {2 * self.instructions.n_weights} + u",
                 *print_harmonics(degrees),
@@ -212,16 +230,18 @@ class _Body:
     # -- one path ----------------------------------------------------------------------------
 
     def _weight(self, p: int, path: Path) -> list[str]:
-        """w per channel: from memory, or a cubic between two knots."""
+        """w per channel: from memory, or a cubic between two knots, of three rows of the table."""
         n = self.instructions.n_weights
         comment = f"# path {p}: {path.l1} x {path.l2} -> {path.l3}"
         if not self.fused:
             address = f"weights + e * {n} + {path.weight_offset} + u"
             return [comment, f"w = tl.load({address}{self._masked(0.0)})"]
-        offsets = [path.weight_offset + q * n for q in range(4)]
-        other = self._masked(0.0)
-        loads = [f"k{q} = tl.load(knot + {offset}{other})" for q, offset in enumerate(offsets)]
-        return [comment, *loads, "w = h0 * k0 + h1 * k1 + h2 * k2 + h3 * k3"]
+        place = {"v": 1, "b0": 0, "b1": 2, "b2": 4}
+        loads = [
+            f"{name} = tl.load(knot + {path.weight_offset + q * n}{self._masked(0.0)})"
+            for name, q in place.items()
+        ]
+        return [comment, *loads, "w = v + i0 * b0 + i1 * b1 + i2 * b2"]
 
     def _coupling(self, path: Path, pairs: list[tuple[int, int]]) -> tuple[list[str], list[str]]:
         """M[a,k] of the pairs: lines that define them, and what each is called (or its value)."""
@@ -317,7 +337,7 @@ class _Body:
             tangent = print_vector_gradient(self.degrees) if self.degrees != [0] else []
             return [
                 *tangent,
-                "dlength = dposition * scale",
+                "dlength = dposition * (scale * length_scale)",
                 *[f"f{axis} {'+=' if tangent else '='} u{axis} * dlength" for axis in "xyz"],
                 *lines,
                 *[

@@ -206,7 +206,8 @@ def test_operators_are_well_formed():
     x = [block.requires_grad_(True) for block in x]
     key = triton_op._key(instructions)
     fused = (x, vectors.requires_grad_(True), edges.sender, edges.row_start, None, table.knots)
-    torch.library.opcheck(triton_op._fused, (*fused, table.cutoff, key, False), test_utils=tests)
+    grid = table.grid.constants
+    torch.library.opcheck(triton_op._fused, (*fused, grid, key, False), test_utils=tests)
     y = torch.randn(edges.n_edges, 9, dtype=torch.float64, device=DEVICE, requires_grad=True)
     w = torch.randn(edges.n_edges, instructions.n_weights, dtype=torch.float64, device=DEVICE)
     stored = (x, y, w.requires_grad_(True), edges.sender, edges.row_start, key, False)

@@ -1,0 +1,134 @@
+"""What radial tables add to the error of forces: below float32's own, close pairs included."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, molecule
+from torch import Tensor
+
+from fastequi import load_model
+from fastequi.errors import InputError
+from fastequi.graph import Graph
+from fastequi.kernels.radial_grid import N_SEGMENTS
+from fastequi.kernels.radial_table import evaluate
+from fastequi.md.neighbors import NeighborList
+from fastequi.md.state import state_from_atoms
+from fastequi.model.fused import FusedNequIP
+from fastequi.model.loaded import LoadedModel
+from fastequi.potential import Prediction
+
+#: Largest error of a force in float64, eV/Å; or this fraction of the largest force, where pairs
+#: are so close that forces are a hundred times those of a liquid.
+ABSOLUTE, RELATIVE = 5e-7, 1e-8
+
+#: How much larger than the reference's may the error of the fused kernels be, in float32: as root
+#: mean square over all kinds of frames, and in any: rounding favours one here and the other there.
+FLOAT32, FLOAT32_ANYWHERE = 1.3, 2.0
+
+MODELS = ["silicon", "sevennet-0", "sevennet-l3i5", "sevennet-mf-0:PBE"]
+
+
+def load(name: str, dtype: str, kernels: str) -> LoadedModel:
+    try:
+        return load_model(name, device="cpu", dtype=dtype, kernels=kernels)
+    except InputError as error:
+        pytest.skip(f"NO WEIGHTS OF {name}: {error}")
+
+
+def rattled(atoms: Atoms, n: int, stdev_A: float = 0.05) -> list[Atoms]:
+    frames = [atoms.copy() for _ in range(n)]
+    for seed, frame in enumerate(frames):
+        frame.rattle(stdev_A, seed=seed)
+    return frames
+
+
+def with_pair_at(frames: list[Atoms], i: int, j: int, distance_A: float) -> list[Atoms]:
+    """The same with atom j moved towards or away from atom i."""
+    for frame in frames:
+        v = frame.get_distance(i, j, mic=True, vector=True)
+        frame.positions[j] = frame.positions[i] + v / np.linalg.norm(v) * distance_A
+    return frames
+
+
+def frames_of(name: str) -> dict[str, list[Atoms]]:
+    crystal = bulk("Si", cubic=True)
+    found = {
+        "silicon": rattled(crystal, 4, 0.1),
+        "Si-Si at 2.0 Å": with_pair_at(rattled(crystal, 4), 0, 1, 2.0),
+    }
+    if name != "silicon":
+        water, ethanol, methane = (molecule(x) for x in ("H2O", "CH3CH2OH", "CH4"))
+        found |= {
+            "water": rattled(water, 40),
+            "ethanol": rattled(ethanol, 12),
+            "O-H at 0.7 Å": with_pair_at(rattled(water, 20), 0, 1, 0.7),
+            "C-H at 0.7 Å": with_pair_at(rattled(methane, 20), 0, 1, 0.7),
+            "H-H at 0.7 Å": with_pair_at(rattled(molecule("H2"), 20), 0, 1, 0.7),
+        }
+    return found
+
+
+def graph_of(frames: list[Atoms], cutoff: float) -> Graph:
+    s = state_from_atoms(frames)
+    return NeighborList(cutoff, 0.0).graph(
+        s.positions, s.atomic_numbers, s.cell, s.pbc, s.system_idx
+    )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_forces_of_fused_kernels(name: str):
+    reference = load(name, "float64", "reference")
+    others = {
+        (dtype, kernels): load(name, dtype, kernels)
+        for dtype, kernels in (("float64", "cpu"), ("float32", "reference"), ("float32", "cpu"))
+    }
+    wrong, ratios = [], []
+    for label, frames in frames_of(name).items():
+        graph = graph_of(frames, reference.cutoff)
+        exact = reference.compute(graph).forces
+
+        def error_of(which: tuple[str, str], graph: Graph = graph, exact: Tensor = exact) -> Tensor:
+            return (others[which].compute(graph).forces - exact).norm(dim=1)
+
+        allowed = max(ABSOLUTE, RELATIVE * float(exact.norm(dim=1).max()))
+        if not (worst := float(error_of(("float64", "cpu")).max())) < allowed:
+            wrong.append(f"{label}: {worst:.1e} eV/Å in float64, allowed {allowed:.1e}")
+        ours, theirs = (
+            float(error_of(("float32", kernels)).square().mean().sqrt())
+            for kernels in ("cpu", "reference")
+        )
+        ratios.append(ours / theirs)
+        if not ours < FLOAT32_ANYWHERE * theirs:
+            wrong.append(f"{label}: float32 errs by {ours:.1e} eV/Å, the reference by {theirs:.1e}")
+    assert not wrong, "\n".join(wrong)
+    assert np.sqrt(np.mean(np.square(ratios))) < FLOAT32, ratios
+
+
+def test_every_segment_ends_where_the_next_begins():
+    """At the ends of segments, and one rounding before and behind: nothing jumps, in float32."""
+    engine = load("silicon", "float32", "cpu").engine
+    assert isinstance(engine, FusedNequIP)
+    table = engine.tables[1]
+    r = torch.tensor([float(table.grid.knots(k)[0]) for k in range(1, N_SEGMENTS)])
+    near = [r, r.nextafter(torch.zeros(())), r.nextafter(torch.full((), 9.0))]
+    here, *beside = (evaluate(x, table) for x in near)
+    for weights in beside:
+        assert float((weights - here).abs().max()) < 2e-6 * float(here.abs().max())
+
+
+def test_close_pairs_do_not_cost_energy():
+    """The force is the slope of the tabulated energy, from inside the core to beyond the cutoff."""
+    model = load("silicon", "float64", "cpu")
+    r = torch.linspace(0.3, 5.2, 246, dtype=torch.float64).tolist()
+    step = 1e-5
+
+    def computed(shift: float) -> Prediction:
+        frames = [Atoms("Si2", [[0, 0, 0], [x + shift, 0, 0]]) for x in r]
+        return model.compute(graph_of(frames, model.cutoff))
+
+    energies = [computed(x).energies.view(-1, 2).sum(1) for x in (step, -step)]
+    slope = (energies[0] - energies[1]) / (2 * step)
+    forces = computed(0.0).forces.view(-1, 2, 3)[:, 1, 0]
+    assert float((forces + slope).abs().max()) < 1e-6
+    assert float(forces[-10:].abs().max()) == 0.0
