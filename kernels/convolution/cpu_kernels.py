@@ -21,7 +21,7 @@ from fastequi.kernels.convolution.cpu_printer import (
 from fastequi.kernels.llvm.ir import Number, Value, Variable
 
 #: Registers that a group of paths needs besides its sums and the features of an edge.
-_WORKING = 6
+_WORKING = 7
 
 
 @cache

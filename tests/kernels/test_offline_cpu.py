@@ -52,8 +52,8 @@ def test_dynamics_keeps_its_sums_in_registers():
         _, kind, _, _ = name.split()
         if kind == "product":
             assert numbers["spills"] == 0, name
-        if kind == "forward":  # one of a hundred instructions, of single paths with l = 2
-            assert numbers["spills"] <= max(0.02 * numbers["instructions"], 2), name
+        if kind == "forward":  # of single paths with l = 2, and where SSE has no multiply-add
+            assert numbers["spills"] <= 5, name
 
 
 def test_spills_are_seen():
