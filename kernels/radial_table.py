@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from fastequi.kernels.radial_grid import MORE_ROWS, N_SEGMENTS, ROWS, RadialGrid, fitted_grid
 
@@ -244,9 +243,16 @@ def _measure(function: Callable[[Tensor], Tensor], table: RadialTable) -> tuple[
 
 
 def _with_slope(function: Callable[[Tensor], Tensor], r: Tensor) -> tuple[Tensor, Tensor]:
-    """W and dW/dr at r, by forward differentiation (many outputs, one input)."""
-    with torch.no_grad(), forward_ad.dual_level():
-        dual = function(forward_ad.make_dual(r, torch.ones_like(r)))
-        primal, tangent = forward_ad.unpack_dual(dual)
-        assert tangent is not None
-        return primal.clone(), tangent.clone()
+    """W and dW/dr at r [points], both [points, weights].
+
+    Each point has its own r and many weights: sum_w u dW_w/dr by one reverse pass is linear in u,
+    and its derivative by u is dW/dr. (Forward differentiation would load all of torch's compiler,
+    a second and a half of a first start.)
+    """
+    with torch.enable_grad():
+        r = r.detach().requires_grad_()
+        values = function(r)
+        u = torch.zeros_like(values, requires_grad=True)
+        (along,) = torch.autograd.grad(values, r, u, create_graph=True)
+        (slopes,) = torch.autograd.grad(along.sum(), u)
+    return values.detach(), slopes

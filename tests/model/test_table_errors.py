@@ -1,5 +1,10 @@
 """What radial tables add to the error of forces: below float32's own, close pairs included."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -132,3 +137,17 @@ def test_close_pairs_do_not_cost_energy():
     forces = computed(0.0).forces.view(-1, 2, 3)[:, 1, 0]
     assert float((forces + slope).abs().max()) < 1e-6
     assert float(forces[-10:].abs().max()) == 0.0
+
+
+def test_tables_are_built_without_the_compiler_of_torch(tmp_path: Path):
+    """Loading it takes longer than everything else of a first start."""
+    code = (
+        "import sys, fastequi; fastequi.load_model('silicon', device='cpu'); "
+        "print('torch._dynamo' in sys.modules)"
+    )
+    environment = os.environ | {"FASTEQUI_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "False", done.stdout + done.stderr
+    assert any(tmp_path.glob("splines-*"))
