@@ -47,17 +47,20 @@ def reproducible(device: torch.device) -> Iterator[None]:
 
     Without it the gradient of an indexed read is summed by threads in any order; the fixed order
     costs nothing measurable there. On a GPU it does, and there it is left as the user set it.
+
+    The debug mode "warn" is the same switch as use_deterministic_algorithms, which also loads
+    torch's compiler: seconds, 150 MB, and functions that keep a process group alive for ever.
     """
-    before = torch.are_deterministic_algorithms_enabled()
+    before = torch.get_deterministic_debug_mode()
     memory: Any = torch.utils.deterministic
     fill_before = memory.fill_uninitialized_memory
     if device.type == "cpu":
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")
         memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.set_deterministic_debug_mode(before)
         memory.fill_uninitialized_memory = fill_before
 
 
