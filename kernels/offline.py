@@ -23,6 +23,7 @@ import torch
 from fastequi.kernels.convolution.triton_launch import Step, build, options, plan
 from fastequi.kernels.convolution.triton_printer import print_kernel
 from fastequi.kernels.presets import PRESETS, middle_layer
+from fastequi.kernels.recorded import README, readme_with
 
 #: Compute capability or AMD architecture, and the lanes of its warps.
 TARGETS: dict[str, tuple[int | str, int]] = {
@@ -30,12 +31,10 @@ TARGETS: dict[str, tuple[int | str, int]] = {
 }  # fmt: skip
 
 RECORD = Path(__file__).with_name("registers.json")
-README = Path(__file__).with_name("README.md")
 #: How much more of anything than recorded is a regression.
 ALLOWED = 1.05
 
 _INTEGER_POINTERS = ("sender", "row_start")
-_MARKS = ("<!-- registers.json -->", "<!-- end -->")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,13 +218,6 @@ def table(record: dict[str, Any]) -> str:
     return "\n".join([*lines, "", "Warp instructions per edge and layer: " + ", ".join(sums) + "."])
 
 
-def readme_with(table_text: str) -> str:
-    """README.md with this table between its marks."""
-    before, rest = README.read_text().split(_MARKS[0])
-    after = rest.split(_MARKS[1])[1]
-    return f"{before}{_MARKS[0]}\n{table_text}\n{_MARKS[1]}{after}"
-
-
 def main(arguments: list[str]) -> int:
     import triton
 
@@ -246,7 +238,7 @@ def main(arguments: list[str]) -> int:
         names = {row.name for row in rows()}
         kernels = {name: kernels[name] for name in sorted(names & set(kernels))}
         RECORD.write_text(json.dumps({"triton": triton.__version__, "kernels": kernels}, indent=1))
-        README.write_text(readme_with(table({"kernels": kernels})))
+        README.write_text(readme_with(RECORD, table({"kernels": kernels})))
     print("\n".join(found or [f"{len(chosen)} kernels: no spills, none worse than recorded"]))
     return 1 if found or not chosen else 0
 

@@ -27,14 +27,13 @@ from fastequi.kernels.convolution.cpu_tangent_kernels import TangentSpec, print_
 from fastequi.kernels.llvm.compiler import optimized
 from fastequi.kernels.llvm.target import OFFLINE, Target, offline
 from fastequi.kernels.presets import middle_layer
+from fastequi.kernels.recorded import README, readme_with
 
 PRESETS = ("sevennet-0", "nequip-m")
 RECORD = Path(__file__).with_name("spills.json")
-README = Path(__file__).with_name("README.md")
 #: How many more instructions than recorded are a regression.
 ALLOWED = 1.05
 
-_MARKS = ("<!-- spills.json -->", "<!-- end of spills -->")
 _SCALAR_BYTES = 8
 
 
@@ -161,13 +160,6 @@ def table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def readme_with(table_text: str) -> str:
-    """README.md with this table between its marks."""
-    before, rest = README.read_text().split(_MARKS[0])
-    after = rest.split(_MARKS[1])[1]
-    return f"{before}{_MARKS[0]}\n{table_text}\n{_MARKS[1]}{after}"
-
-
 def llvm_version() -> str:
     return ".".join(map(str, llvm.llvm_version_info))
 
@@ -187,7 +179,7 @@ def main(arguments: list[str]) -> int:
     if write:
         kernels = dict(sorted(kernels.items()))
         RECORD.write_text(json.dumps({"llvm": llvm_version(), "kernels": kernels}, indent=1) + "\n")
-        README.write_text(readme_with(table({"kernels": kernels})))
+        README.write_text(readme_with(RECORD, table({"kernels": kernels})))
     print("\n".join(found or [f"{len(chosen)} kernels: none worse than recorded"]))
     return 1 if found or not chosen else 0
 

@@ -54,7 +54,7 @@ def test_the_record_is_complete_and_free_of_spills():
 
 
 def test_readme_shows_the_record():
-    assert README.read_text() == readme_with(table(json.loads(RECORD.read_text())))
+    assert README.read_text() == readme_with(RECORD, table(json.loads(RECORD.read_text())))
 
 
 def test_regressions_are_named():
