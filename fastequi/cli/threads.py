@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
+from fastequi.kernels.processor import usable_cpus
+
 #: With these a user says how many threads there are to be; torch obeys.
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -25,18 +27,11 @@ def respect_quota(root: Path = Path("/")) -> None:
 
 def describe_threads(root: Path = Path("/")) -> str:
     """As in `2 threads; this container may use 2.5 of 64 cores`."""
-    n, quota = torch.get_num_threads(), cpu_quota(root)
+    n, cores, quota = torch.get_num_threads(), len(usable_cpus()), cpu_quota(root)
     threads = f"{n} thread{'' if n == 1 else 's'}"
-    if quota is None or quota >= visible_cores():
+    if quota is None or quota >= cores:
         return threads
-    return f"{threads}; this container may use {quota:g} of {visible_cores()} cores"
-
-
-def visible_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return f"{threads}; this container may use {quota:g} of {cores} cores"
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:

@@ -78,7 +78,7 @@ def four_threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     now = [4]
     monkeypatch.setattr(torch, "get_num_threads", lambda: now[0])
     monkeypatch.setattr(torch, "set_num_threads", lambda n: now.__setitem__(0, n))
-    monkeypatch.setattr(threads, "visible_cores", lambda: 64)
+    monkeypatch.setattr(threads, "usable_cpus", lambda: list(range(64)))
     for name in threads.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     return now
