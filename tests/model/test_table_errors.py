@@ -23,13 +23,12 @@ from fastequi.model.fused import FusedNequIP
 from fastequi.model.loaded import LoadedModel
 from fastequi.potential import Prediction
 
-#: Largest error of a force in float64, eV/Å; or this fraction of the largest force, where pairs
-#: are so close that forces are a hundred times those of a liquid.
-ABSOLUTE, RELATIVE = 5e-7, 1e-8
+#: Largest error of a force in float64, eV/Å.
+FLOAT64 = 5e-7
 
 #: How much larger than the reference's may the error of the fused kernels be, in float32: as root
-#: mean square over all kinds of frames, and in any: rounding favours one here and the other there.
-FLOAT32, FLOAT32_ANYWHERE = 1.3, 2.0
+#: mean square over so many frames that rounding does not favour one here and the other there.
+FLOAT32 = 1.3
 
 MODELS = ["silicon", "sevennet-0", "sevennet-l3i5", "sevennet-mf-0:PBE"]
 
@@ -59,17 +58,17 @@ def with_pair_at(frames: list[Atoms], i: int, j: int, distance_A: float) -> list
 def frames_of(name: str) -> dict[str, list[Atoms]]:
     crystal = bulk("Si", cubic=True)
     found = {
-        "silicon": rattled(crystal, 4, 0.1),
-        "Si-Si at 2.0 Å": with_pair_at(rattled(crystal, 4), 0, 1, 2.0),
+        "silicon": rattled(crystal, 20, 0.1),
+        "Si-Si at 2.0 Å": with_pair_at(rattled(crystal, 20), 0, 1, 2.0),
     }
     if name != "silicon":
         water, ethanol, methane = (molecule(x) for x in ("H2O", "CH3CH2OH", "CH4"))
         found |= {
-            "water": rattled(water, 40),
-            "ethanol": rattled(ethanol, 12),
-            "O-H at 0.7 Å": with_pair_at(rattled(water, 20), 0, 1, 0.7),
-            "C-H at 0.7 Å": with_pair_at(rattled(methane, 20), 0, 1, 0.7),
-            "H-H at 0.7 Å": with_pair_at(rattled(molecule("H2"), 20), 0, 1, 0.7),
+            "water": rattled(water, 150),
+            "ethanol": rattled(ethanol, 60),
+            "O-H at 0.7 Å": with_pair_at(rattled(water, 100), 0, 1, 0.7),
+            "C-H at 0.7 Å": with_pair_at(rattled(methane, 100), 0, 1, 0.7),
+            "H-H at 0.7 Å": with_pair_at(rattled(molecule("H2"), 150), 0, 1, 0.7),
         }
     return found
 
@@ -88,7 +87,7 @@ def test_forces_of_fused_kernels(name: str):
         (dtype, kernels): load(name, dtype, kernels)
         for dtype, kernels in (("float64", "cpu"), ("float32", "reference"), ("float32", "cpu"))
     }
-    wrong, ratios = [], []
+    wrong = []
     for label, frames in frames_of(name).items():
         graph = graph_of(frames, reference.cutoff)
         exact = reference.compute(graph).forces
@@ -96,18 +95,15 @@ def test_forces_of_fused_kernels(name: str):
         def error_of(which: tuple[str, str], graph: Graph = graph, exact: Tensor = exact) -> Tensor:
             return (others[which].compute(graph).forces - exact).norm(dim=1)
 
-        allowed = max(ABSOLUTE, RELATIVE * float(exact.norm(dim=1).max()))
-        if not (worst := float(error_of(("float64", "cpu")).max())) < allowed:
-            wrong.append(f"{label}: {worst:.1e} eV/Å in float64, allowed {allowed:.1e}")
+        if not (worst := float(error_of(("float64", "cpu")).max())) < FLOAT64:
+            wrong.append(f"{label}: {worst:.1e} eV/Å in float64, allowed {FLOAT64:.1e}")
         ours, theirs = (
             float(error_of(("float32", kernels)).square().mean().sqrt())
             for kernels in ("cpu", "reference")
         )
-        ratios.append(ours / theirs)
-        if not ours < FLOAT32_ANYWHERE * theirs:
+        if not ours < FLOAT32 * theirs:
             wrong.append(f"{label}: float32 errs by {ours:.1e} eV/Å, the reference by {theirs:.1e}")
     assert not wrong, "\n".join(wrong)
-    assert np.sqrt(np.mean(np.square(ratios))) < FLOAT32, ratios
 
 
 def test_every_segment_ends_where_the_next_begins():
