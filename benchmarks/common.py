@@ -129,7 +129,7 @@ def circumstances(device: torch.device) -> dict[str, Any]:
     return {
         "machine": machine(),
         "processor": asdict(processor()),
-        "peak_GFLOP_s": peaks(),
+        "peak_GFLOP_s": peak_rates(),
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         **git_state(),
@@ -143,7 +143,7 @@ def machine() -> str:
     return f"{processor().name}, {processor().cores} cores, {memory:.0f} GiB"
 
 
-def peaks() -> dict[str, dict[str, float]]:
+def peak_rates() -> dict[str, dict[str, float]]:
     """Measured now, by dtype and threads, in GFLOP/s; {} where nothing can be compiled."""
     if find_spec("llvmlite") is None:
         return {}

@@ -31,12 +31,13 @@ CHAIN = 64
 SAMPLES, UNDISTURBED, BUDGET_S = 100, 5, 3.0
 REALS = {"float32": ("float", 4), "float64": ("double", 8)}
 
-Peaks = dict[str, dict[str, float]]
+#: GFLOP/s by dtype, then by threads.
+Rates = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Work:
-    """What one call of the kernel does: `trips` of a loop over `sums` vectors of `lanes`."""
+class Loop:
+    """What one call of the kernel runs: `trips` over `sums` vectors of `lanes`."""
 
     dtype: str
     lanes: int
@@ -69,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
             )
 
 
-def measured_peaks() -> Peaks:
+def measured_peaks() -> Rates:
     """GFLOP/s by dtype, then by threads: '1' and as many as torch uses."""
     counts = sorted({1, torch.get_num_threads()})
     return {dtype: {str(n): peak_GFLOP_s(dtype, n) for n in counts} for dtype in REALS}
@@ -77,11 +78,11 @@ def measured_peaks() -> Peaks:
 
 def peak_GFLOP_s(dtype: str, threads: int) -> float:
     """The best of some samples, on so many threads at once; 'float32' or 'float64'."""
-    work = work_for(dtype, processor())
-    kernel = Kernel("multiply_adds", print_multiply_adds(work), n_integers=4)
-    data = [work.start() for _ in range(threads)]
+    loop = loop_for(dtype, processor())
+    kernel = Kernel("multiply_adds", print_multiply_adds(loop), n_integers=4)
+    data = [loop.start() for _ in range(threads)]
     with n_threads(threads):
-        return threads * work.flop / _best_s(kernel, work.trips, data) / 1e9
+        return threads * loop.flop / _best_s(kernel, loop.trips, data) / 1e9
 
 
 def clock_GHz() -> float:
@@ -91,12 +92,12 @@ def clock_GHz() -> float:
     return trips * CHAIN / _best_s(kernel, trips, [data]) / 1e9
 
 
-def work_for(dtype: str, cpu: Processor) -> Work:
+def loop_for(dtype: str, cpu: Processor) -> Loop:
     """As many sums as registers allow: 12 of 16, 28 of 32; two units of four cycles need 8."""
     if not isinstance(cpu.register_bytes, int) or not isinstance(cpu.vector_registers, int):
         raise ValueError(f"the registers of this processor are not known: {cpu}")
     lanes = cpu.register_bytes // REALS[dtype][1]
-    return Work(dtype, lanes, cpu.vector_registers - SPARE_REGISTERS)
+    return Loop(dtype, lanes, cpu.vector_registers - SPARE_REGISTERS)
 
 
 @contextmanager
@@ -110,11 +111,11 @@ def n_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def print_multiply_adds(work: Work) -> str:
+def print_multiply_adds(loop: Loop) -> str:
     """IR: at the first argument lie vectors, one behind the other: sums, factor, addend."""
-    f, trips, data = _begin("multiply_adds", REALS[work.dtype][0])
-    places = [f.at(data, k * work.lanes) for k in range(work.sums + 2)]
-    *starts, factor, addend = (f.load(place, "real", work.lanes) for place in places)
+    f, trips, data = _begin("multiply_adds", REALS[loop.dtype][0])
+    places = [f.at(data, k * loop.lanes) for k in range(loop.sums + 2)]
+    *starts, factor, addend = (f.load(place, "real", loop.lanes) for place in places)
     sums = [Variable(f, start) for start in starts]
     with f.loop(0, trips):
         for _ in range(ROUNDS):

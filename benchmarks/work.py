@@ -19,6 +19,7 @@ import torch
 from benchmarks.timing import measure
 from fastequi.irreps import Irreps, hidden_irreps
 from fastequi.kernels.instructions import Instructions, Path, make_instructions
+from fastequi.kernels.presets import PRESETS, middle_layer
 
 
 @dataclass(frozen=True)
@@ -97,22 +98,23 @@ _ENTERING = Irreps.parse("64x0e+64x1e+64x1o+64x2e+64x2o")
 
 #: Middle layers of models that people run: features that enter, hidden widths of W(r)'s network.
 LAYERS: dict[str, tuple[Irreps, tuple[int, ...]]] = {
-    "sevennet-0": (hidden_irreps((128, 64, 32), "even"), (64, 64)),
-    "sevennet-l3i5": (hidden_irreps((128, 64, 32, 32), "even"), (64, 64)),
+    "sevennet-0": (hidden_irreps(*PRESETS["sevennet-0"]), (64, 64)),
+    "sevennet-l3i5": (hidden_irreps(*PRESETS["sevennet-l3i5"]), (64, 64)),
     "nequip-l2-64-parity": (_ENTERING, (128,)),
-    "nequip-m": (hidden_irreps((128, 64, 32), "natural"), (128,)),
-    "nequip-l": (hidden_irreps((128, 64, 32, 32), "natural"), (128,)),
+    "nequip-m": (hidden_irreps(*PRESETS["nequip-m"]), (128,)),
+    "nequip-l": (hidden_irreps(*PRESETS["nequip-l"]), (128,)),
     "nequip-l3-128": (hidden_irreps((128, 128, 128, 128), "natural"), (128,)),
-    "nequip-xl": (hidden_irreps((320, 96, 64, 32, 32), "natural"), (128,)),
+    "nequip-xl": (hidden_irreps(*PRESETS["nequip-xl"]), (128,)),
 }
 
 
 def layer_instructions(name: str) -> Instructions:
     """The convolution of a middle layer."""
+    if name in PRESETS:
+        return middle_layer(name)
     irreps = LAYERS[name][0]
     wanted = _FULL_PARITY if irreps == _ENTERING else irreps
-    edge_parity = "even" if name.startswith("sevennet") else "natural"
-    return make_instructions(irreps, irreps.l_max, edge_parity, wanted)
+    return make_instructions(irreps, irreps.l_max, "natural", wanted)
 
 
 # -- what the machine can do ---------------------------------------------------------------------
@@ -136,23 +138,28 @@ _KNOWN = {
 
 
 def peaks(device: torch.device) -> Peaks:
-    """Of a known GPU, or measured now: a matrix product, copies within and beyond the cache."""
+    """Of a known GPU, or measured now: multiply-adds, copies within and beyond the cache."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         for known, value in _KNOWN.items():
             if known in name:
                 return value
+    memory_GB_s = _copy_GB_s(2**28, device)
+    if device.type == "cpu":
+        from benchmarks.peak import peak_GFLOP_s  # compiles, which only a CPU needs
+
+        threads = torch.get_num_threads()
+        cache_GB_s = _copy_GB_s(2**17, device) * threads  # copied by one core
+        GFLOP_s = peak_GFLOP_s("float32", threads)
+        return Peaks(memory_GB_s, cache_GB_s, GFLOP_s, "measured: multiply-adds, copies")
+    GFLOP_s, cache_GB_s = _product_GFLOP_s(device), _copy_GB_s(2**23, device)
+    return Peaks(memory_GB_s, cache_GB_s, GFLOP_s, "measured: matrix product, copies")
+
+
+def _product_GFLOP_s(device: torch.device) -> float:
     a = torch.randn(1024, 1024, device=device)
     out = torch.empty_like(a)
-    product_s = measure(lambda: torch.mm(a, a, out=out), device).percentile(0)
-    cores = torch.get_num_threads() if device.type == "cpu" else 1
-    small = 2**17 if device.type == "cpu" else 2**23  # copied by one core of a CPU
-    return Peaks(
-        _copy_GB_s(2**28, device),
-        _copy_GB_s(small, device) * cores,
-        2 * 1024**3 / product_s / 1e9,
-        "measured: matrix product, copies",
-    )
+    return 2 * 1024**3 / measure(lambda: torch.mm(a, a, out=out), device).percentile(0) / 1e9
 
 
 def _copy_GB_s(n_bytes: int, device: torch.device) -> float:
