@@ -84,14 +84,15 @@ def _kernels(model: str, target: Target) -> dict[str, dict[str, str]]:
     instructions, lanes = middle_layer(model), target.vector_bytes // 4
     for i, (_, ir) in enumerate(instructions.irreps_in):
         paths = tuple((p.l2, p.l3) for p in instructions.paths if p.input == i)
-        shape = ir.l, paths, "float", lanes, lanes, target.vector_count
+        shape = ir.l, paths, "float", lanes, lanes
+        tangents = *shape, target.vector_count
         found[str(ir)] = {
             "forward": print_kernel(KernelSpec(*shape, "table")),
             "adjoint": print_kernel(KernelSpec(*shape, "table", ("x", "edges"))),
             "rows-forward": print_kernel(KernelSpec(*shape, "rows")),
             "rows-adjoint": print_kernel(KernelSpec(*shape, "rows", ("x", "edges"))),
-            "tangent-forward": print_tangent_kernel(TangentSpec(*shape, False, True)),
-            "tangent-adjoint": print_tangent_kernel(TangentSpec(*shape, True, True)),
+            "tangent-forward": print_tangent_kernel(TangentSpec(*tangents, False, True)),
+            "tangent-adjoint": print_tangent_kernel(TangentSpec(*tangents, True, True)),
         }
     return found
 

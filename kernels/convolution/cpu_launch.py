@@ -86,7 +86,6 @@ def kernel_spec(
         real=REALS[dtype],
         lanes=segment.lanes,
         edge_lanes=edge_lanes(dtype),
-        vector_count=host().vector_count,
         source=source,
         outputs=outputs,
         stretched=stretched,

