@@ -200,10 +200,13 @@ class AdjointPrinter(Printer):
 
     def _summed(self, e: Value, index: int) -> Value:
         """A sum over channels for a vector of edges, from the partial sums of each edge."""
-        vectors = [
-            self.f.load(self._lane_sum(e + i, index), "real", self.spec.lanes)
-            for i in range(self.spec.edge_lanes)
-        ]
+        lanes = min(self.spec.lanes, self.spec.edge_lanes)
+        parts = range(0, self.spec.lanes, lanes)
+        vectors = []
+        for i in range(self.spec.edge_lanes):
+            first = self._lane_sum(e + i, index)
+            found = [self.f.load(self.f.at(first, part), "real", lanes) for part in parts]
+            vectors.append(sum_of(found))
         return self.f.sums_of_lanes(vectors)
 
     def _add_to_edges(self, name: str, component: int, edge: Value, value: Value) -> None:

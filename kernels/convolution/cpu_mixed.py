@@ -179,7 +179,7 @@ class _Work:
 
 @functools.cache
 def _forward_work(layer: _Layer, widths: tuple[int, ...], n_shares: int) -> _Work:
-    everything = segments(layer.instructions, layer.dtype)
+    everything = segments(layer.instructions, layer.dtype, "table")
     specs = tuple(layer.spec(segment, ()) for segment in everything)
     shares = []
     for share in range(n_shares):
@@ -194,7 +194,7 @@ def _forward_work(layer: _Layer, widths: tuple[int, ...], n_shares: int) -> _Wor
 @functools.cache
 def _adjoint_work(layer: _Layer, widths: tuple[int, ...], wants_x: bool, parts: int) -> _Work:
     outputs = ("x", "edges") if wants_x else ("edges",)
-    split = split_channels(layer.instructions, layer.dtype, parts)
+    split = split_channels(layer.instructions, layer.dtype, "table", parts)
     shares, specs = [], []
     for share, own in enumerate(split):
         calls = []

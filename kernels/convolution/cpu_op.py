@@ -92,7 +92,7 @@ def missing_kernels(
     wanted = {
         kernel_spec(instructions, segment, dtype, source, outputs, stretched): None
         for k, instructions in enumerate(layers)
-        for segment in segments(instructions, dtype)
+        for segment in segments(instructions, dtype, source)
         for outputs in ((), ("x", "edges") if k else ("edges",))
     }
     return [partial(compiled, spec) for spec in wanted if not is_cached(spec)]
@@ -125,7 +125,7 @@ def _order(instructions: Instructions, dtype: torch.dtype) -> Tensor:
     """Where each number of a packed row stands in a row [2, weights]."""
     places = [
         torch.arange(u, u + segment.lanes) + path.weight_offset + half * instructions.n_weights
-        for segment in segments(instructions, dtype)
+        for segment in segments(instructions, dtype, "table")
         for u in range(segment.begin, segment.end, segment.lanes)
         for half in range(2)
         for path in paths_of(instructions, segment.irrep)
@@ -151,7 +151,7 @@ def _adjoint(
     """dE/dvectors, and dE/dx where it is wanted, from dE/dout."""
     dtype = x[0].dtype
     dx = [torch.zeros_like(block) for block in x] if wants_x else []
-    shares = n_shares(instructions, dtype)
+    shares = n_shares(instructions, dtype, weights.source)
     dvectors = torch.zeros((shares, 3, arrays.edge_stride), dtype=dtype)
     Launch(
         instructions, arrays, dtype, weights.source,

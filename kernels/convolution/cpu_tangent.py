@@ -93,7 +93,7 @@ def prepare_training(layers: list[Instructions], dtype: torch.dtype) -> None:
     wanted = {
         tangent_spec(instructions, segment, dtype, adjoint, moving=k > 0): None
         for k, instructions in enumerate(layers)
-        for segment in segments(instructions, dtype)
+        for segment in segments(instructions, dtype, "rows")
         for adjoint in (False, True)
     }
     missing = [functools.partial(compiled, spec) for spec in wanted if not is_cached(spec)]
@@ -208,8 +208,8 @@ def _work(
     instructions: Instructions, dtype: torch.dtype, adjoint: bool, moving: bool, parts: int
 ) -> _Work:
     """Forward, each share does all channels of its receivers; adjoint, its channels of all."""
-    everything = segments(instructions, dtype)
-    shares = split_channels(instructions, dtype, parts) if adjoint else [everything] * parts
+    everything = segments(instructions, dtype, "rows")
+    shares = split_channels(instructions, dtype, "rows", parts) if adjoint else [everything] * parts
     calls = [
         [_call(instructions, segment, dtype, adjoint, moving, k) for segment in share]
         for k, share in enumerate(shares)

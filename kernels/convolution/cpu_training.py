@@ -89,7 +89,7 @@ class _Adjoint(torch.autograd.Function):
         outputs = tuple(name for name, is_wanted in zip(names, wanted, strict=True) if is_wanted)
         dx = [torch.zeros_like(block) for block in x] if wanted[0] else []
         dw = torch.empty(w.shape, dtype=w.dtype)
-        shares = max(n_shares(instructions, w.dtype), 1)
+        shares = max(n_shares(instructions, w.dtype, "memory"), 1)
         dy = torch.zeros((shares, y.shape[1], arrays.edge_stride), dtype=w.dtype)
         memory = {"weights": w.contiguous(), "dweights": dw}
         launch = Launch(instructions, arrays, w.dtype, "memory", outputs, x, g, memory, dx)

@@ -59,7 +59,7 @@ def test_result_does_not_depend_on_timing():
 
 def a_kernel_source() -> tuple[str, str]:
     problem = problems()[0]
-    segment = cpu_launch.segments(problem.instructions, torch.float32)[0]
+    segment = cpu_launch.segments(problem.instructions, torch.float32, "table")[0]
     spec = cpu_launch.kernel_spec(problem.instructions, segment, torch.float32, "table", (), False)
     return spec.name, print_kernel(spec)
 
