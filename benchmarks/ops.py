@@ -103,7 +103,11 @@ def _time(
         if too_much := _lacks_memory(provider.name, problem, work, mode):
             say(f"{provider.name}, {problem.name}, {problem.n_edges} edges, {mode}: {too_much}")
             continue
-        calls[provider.name] = call_of(provider.bind(problem), problem, mode)
+        forms = provider.bind(problem)
+        if mode in TRAINING and forms.training is None:
+            say(f"{provider.name} has no form for {mode}")
+            continue
+        calls[provider.name] = call_of(forms, problem, mode)
     timings = interleaved(calls, problem.device, budget_s=budget_s)
     for name, timing in timings.items():
         per_edge_ns = timing.per(problem.n_edges * 1e-9)
@@ -126,6 +130,7 @@ def call_of(forms: Forms, problem: LayerProblem, mode: str) -> Callable[[], obje
     x = [t.detach() for t in forms.layout.encode_features(problem.x)]
     g = [t.detach() for t in forms.layout.encode_messages(problem.g)]
     if mode in TRAINING:
+        assert forms.training is not None
         edge_inputs, form = [problem.harmonics.detach(), problem.weights.detach()], forms.training
     else:
         edge_inputs, form = [problem.vectors.detach()], forms.inference

@@ -44,10 +44,13 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Forms:
-    """A convolution bound to the edges of a problem, and its layout of features."""
+    """A convolution bound to the edges of a problem, and its layout of features.
+
+    training  None where training takes another form (fastequi's two passes on the CPU)
+    """
 
     inference: Inference
-    training: Training
+    training: Training | None
     layout: Blocks = field(default_factory=Blocks)
 
 
@@ -65,9 +68,13 @@ class Provider:
 
 def _ours(fused: Any, training: Any, problem: LayerProblem) -> Forms:
     edges, instructions, table = problem.edges, problem.instructions, problem.table
+
+    def trilinear(x: list[Tensor], y: Tensor, w: Tensor) -> list[Tensor]:
+        return training(x, y, w, edges.sender, edges.receiver, instructions)
+
     return Forms(
         lambda x, vectors: fused(x, vectors, edges, table, instructions),
-        lambda x, y, w: training(x, y, w, edges.sender, edges.receiver, instructions),
+        None if training is None else trilinear,
     )
 
 
@@ -79,10 +86,9 @@ def _reference(problem: LayerProblem) -> Forms:
 
 
 def _cpu(problem: LayerProblem) -> Forms:
-    from fastequi.kernels.convolution.cpu_op import fused_convolution
-    from fastequi.kernels.convolution.cpu_training import convolution
+    from fastequi.kernels.cpu.convolution import fused_convolution
 
-    return _ours(fused_convolution, convolution, problem)
+    return _ours(fused_convolution, None, problem)
 
 
 def _triton(problem: LayerProblem) -> Forms:

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from fastequi.errors import InputError
 from fastequi.kernels.convolution import rows_reference, tangent_reference
+from fastequi.kernels.convolution.mixing import mixed_after
 from fastequi.kernels.instructions import Instructions
 
 #: Implementation -> the module that provides `fused_convolution`; 'reference' fuses nothing.
 FUSED = {
-    "cpu": "fastequi.kernels.convolution.cpu_op",
+    "cpu": "fastequi.kernels.cpu.convolution",
     "triton": "fastequi.kernels.convolution.triton_op",
 }
 #: Training without fused kernels: the module whose trilinear `convolution` makes the two passes.
@@ -25,9 +26,9 @@ _TRILINEAR = {
 }
 #: Implementation -> the module of its fused passes of training; these have compiled linear maps,
 #: gates and radial networks beside them.
-_TANGENTS = {"cpu": "fastequi.kernels.convolution.cpu_tangent"}
-#: Implementation -> the module that has the linear map behind it as well.
-_MIXED = {"cpu": "fastequi.kernels.convolution.cpu_mixed"}
+_TANGENTS = {"cpu": "fastequi.kernels.cpu.tangent"}
+#: Implementations whose fused convolution takes the linear map behind it as well.
+_MIXED = ("cpu",)
 #: Implementation -> the kind of device it runs on and the package that it needs.
 _NEEDS = {"cpu": ("cpu", "llvmlite"), "triton": ("cuda", "triton")}
 IMPLEMENTATIONS = ("reference", *FUSED)
@@ -72,10 +73,8 @@ def fused_convolution(implementation: str) -> Callable[..., list[Tensor]]:
 
 def mixed_convolution(implementation: str) -> Callable[..., list[Tensor]]:
     """The fused convolution and the linear map behind it, in one where an implementation has it."""
-    module = import_module(_MIXED.get(implementation, "fastequi.kernels.convolution.mixing"))
-    if implementation in _MIXED:
-        return module.mixed_convolution
-    return module.mixed_after(fused_convolution(implementation))
+    convolution = fused_convolution(implementation)
+    return convolution if implementation in _MIXED else mixed_after(convolution)
 
 
 def prepare(

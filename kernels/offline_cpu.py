@@ -20,10 +20,10 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from fastequi.kernels.convolution.cpu_kernels import print_kernel
-from fastequi.kernels.convolution.cpu_printer import KernelSpec
-from fastequi.kernels.convolution.cpu_product import ProductSpec, print_product
-from fastequi.kernels.convolution.cpu_tangent_kernels import TangentSpec, print_tangent_kernel
+from fastequi.kernels.cpu.forward import print_kernel
+from fastequi.kernels.cpu.printer import KernelSpec
+from fastequi.kernels.cpu.product import ProductSpec, print_product
+from fastequi.kernels.cpu.tangent_printer import TangentSpec, print_tangent_kernel
 from fastequi.kernels.llvm.compiler import optimized
 from fastequi.kernels.llvm.target import OFFLINE, Target, offline
 from fastequi.kernels.presets import middle_layer
@@ -87,10 +87,10 @@ def _kernels(model: str, target: Target) -> dict[str, dict[str, str]]:
         shape = ir.l, paths, "float", lanes, lanes
         tangents = *shape, target.vector_count
         found[str(ir)] = {
-            "forward": print_kernel(KernelSpec(*shape, "table")),
-            "adjoint": print_kernel(KernelSpec(*shape, "table", ("x", "edges"))),
-            "rows-forward": print_kernel(KernelSpec(*shape, "rows")),
-            "rows-adjoint": print_kernel(KernelSpec(*shape, "rows", ("x", "edges"))),
+            "forward": print_kernel(KernelSpec(*shape, "table", "forward")),
+            "adjoint": print_kernel(KernelSpec(*shape, "table", "vjp", True)),
+            "rows-forward": print_kernel(KernelSpec(*shape, "rows", "forward")),
+            "rows-adjoint": print_kernel(KernelSpec(*shape, "rows", "vjp", True)),
             "tangent-forward": print_tangent_kernel(TangentSpec(*tangents, False, True)),
             "tangent-adjoint": print_tangent_kernel(TangentSpec(*tangents, True, True)),
         }

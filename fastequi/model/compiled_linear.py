@@ -1,4 +1,4 @@
-"""A linear map of a layer in the passes of training, through the products of kernels/cpu_linear.py.
+"""A linear map of a layer in the passes of training, through the products of kernels/cpu/linear.py.
 
 As `LinearPasses`, which it is tested against. One `run` does several maps with all their irreps.
 """
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fastequi.kernels import cpu_linear
-from fastequi.kernels.cpu_linear import Multiply, Outer, Segments, Term
+from fastequi.kernels.cpu import linear as cpu_linear
+from fastequi.kernels.cpu.linear import Multiply, Outer, Segments, Term
 from fastequi.model.linear import BlockLinear, SpeciesLinear
 from fastequi.model.linear_passes import Blocks, LinearPasses, add_gradient
 

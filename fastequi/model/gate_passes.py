@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from fastequi.irreps import PSEUDOSCALAR, SCALAR
-from fastequi.kernels import cpu_gate
-from fastequi.kernels.cpu_gate import GatedBlock
+from fastequi.kernels.cpu import gate as cpu_gate
+from fastequi.kernels.cpu.gate import GatedBlock
 from fastequi.model import tangent
 from fastequi.model.gate import Gate, RMSNorm
 
@@ -104,7 +104,7 @@ class GatePasses:
 
 
 class CompiledGatePasses(GatePasses):
-    """`GatePasses` on the CPU (kernels/cpu_gate.py); activations, and odd scalars, in torch."""
+    """`GatePasses` on the CPU (kernels/cpu/gate.py); activations, and odd scalars, in torch."""
 
     def __init__(self, gate: Gate) -> None:
         super().__init__(gate)

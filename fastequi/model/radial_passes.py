@@ -2,7 +2,7 @@
 
 Rows [pairs, 2, n] carry values and d/dr. The networks all begin with the same basis and know
 nothing of each other, so the compiled form takes them in step: their products are one call
-(kernels/cpu_linear.py), their activations one operation.
+(kernels/cpu/linear.py), their activations one operation.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fastequi.kernels.cpu_linear import Multiply, Outer, Segments, Term, run
+from fastequi.kernels.cpu.linear import Multiply, Outer, Segments, Term, run
 from fastequi.model import tangent
 from fastequi.model.linear_passes import add_gradient
 from fastequi.model.mlp import ScalarMLP

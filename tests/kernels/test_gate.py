@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from fastequi.irreps import Irreps
-from fastequi.kernels import cpu_gate
+from fastequi.kernels.llvm import threads
 from fastequi.kernels.testing import relative_rms
 from fastequi.model.gate_passes import CompiledGatePasses, GatePasses
 from fastequi.model.nequip import NequIP
@@ -29,7 +29,7 @@ def test_all_passes(
     channels: tuple[int, ...], parity: Parity, dtype: torch.dtype, n_threads: int,
     monkeypatch: pytest.MonkeyPatch,
 ):  # fmt: skip
-    monkeypatch.setattr(cpu_gate, "n_threads", lambda: n_threads)
+    monkeypatch.setattr(threads, "n_threads", lambda: n_threads)
     torch.manual_seed(0)
     spec = new_spec([1], layers=3, l_max=2, channels=channels, parity=parity, cutoff_A=4.0)
     for layer in NequIP(spec).interactions():  # the last has no gated blocks

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from fastequi.irreps import Irreps
-from fastequi.kernels.convolution import cpu_op
-from fastequi.kernels.convolution.cpu_tangent import tangent_pass
 from fastequi.kernels.convolution.tangent_reference import tangent_convolution as tangents
+from fastequi.kernels.cpu.convolution import fused_convolution, rows_pass
+from fastequi.kernels.cpu.tangent import tangent_pass
 from fastequi.kernels.instructions import make_instructions
 from fastequi.kernels.testing import Problem, relative_rms
 from fastequi.kernels.testing_tangents import differentiable_rows, differentiable_tangents
@@ -49,17 +49,13 @@ def assert_same_far_away(run: Callable[..., list[torch.Tensor]]) -> None:
 def test_tables():
     table = PROBLEM.table().to(torch.float32, "cpu")
     vectors = PROBLEM.vectors().to(torch.float32)
-    assert_same_far_away(
-        lambda x, e: cpu_op.fused_convolution(x, vectors, e, table, PROBLEM.instructions)
-    )
+    assert_same_far_away(lambda x, e: fused_convolution(x, vectors, e, table, PROBLEM.instructions))
 
 
 def test_rows():
     vectors, rows, pair = PROBLEM.vectors().to(torch.float32), rows_of(), every_edge()
     assert_same_far_away(
-        lambda x, e: differentiable_rows(cpu_op.rows_pass)(
-            x, vectors, e, rows, pair, PROBLEM.instructions
-        )
+        lambda x, e: differentiable_rows(rows_pass)(x, vectors, e, rows, pair, PROBLEM.instructions)
     )
 
 

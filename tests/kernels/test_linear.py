@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastequi.kernels import cpu_linear
-from fastequi.kernels.cpu_linear import Multiply, Outer, Segments, Term
+from fastequi.kernels.cpu import linear
+from fastequi.kernels.cpu.linear import Multiply, Outer, Segments, Term
+from fastequi.kernels.llvm import threads
 from fastequi.kernels.testing import relative_rms
 
 pytestmark = pytest.mark.widths
@@ -19,7 +20,7 @@ TOGETHER = Segments.one(13)
 
 @pytest.fixture(params=[1, 2, 3], autouse=True)
 def _shares(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu_linear, "n_threads", lambda: request.param)
+    monkeypatch.setattr(threads, "n_threads", lambda: request.param)
 
 
 def randn(*shape: int, dtype: torch.dtype) -> Tensor:
@@ -55,7 +56,7 @@ def test_multiply(n_in: int, n_out: int, dtype: torch.dtype, segments: Segments,
     if not add:
         for block in y:
             block.fill_(torch.nan)  # what was there must not matter
-    cpu_linear.run([Multiply(terms, segments, x, matrices, y, add)])
+    linear.run([Multiply(terms, segments, x, matrices, y, add)])
     for got, value in zip(y, expected, strict=True):
         assert_close(got, value)
 
@@ -69,7 +70,7 @@ def test_outer(n_in: int, n_out: int, dtype: torch.dtype, segments: Segments):
     x, g = randn(n, 3, n_in, dtype=dtype), randn(n, 3, n_out, dtype=dtype)
     found = torch.full((max(segments.matrices) + 1, n_in, n_out), torch.nan, dtype=dtype)
     term = Term(0, 0, 3, n_in, n_out, 0.25)
-    cpu_linear.run([Outer((term,), segments, [x], [g], [found])])
+    linear.run([Outer((term,), segments, [x], [g], [found])])
     expected = torch.zeros(found.shape, dtype=torch.float64)
     for (begin, end), matrix in zip(segments.bounds, segments.matrices, strict=True):
         rows = x[begin:end].double().flatten(0, 1)
@@ -82,7 +83,7 @@ def test_later_products_add_to_earlier_ones():
     torch.manual_seed(2)
     x, matrices = randn(13, 1, 9, dtype=torch.float64), randn(4, 9, 9, dtype=torch.float64)
     y, term = torch.full((13, 1, 9), torch.nan, dtype=torch.float64), (Term(0, 0, 1, 9, 9),)
-    cpu_linear.run(
+    linear.run(
         [
             Multiply(term, TOGETHER, [x], [matrices[3]], [y], add=False),
             Multiply(term, BY_SPECIES, [x], [matrices[:3]], [y], add=True),
@@ -98,10 +99,10 @@ def test_matrices_of_species(n_species: int, n_attributes: int, dtype: torch.dty
     mix, scales = randn(n_species, n_attributes, dtype=dtype), (0.5, 3.0)
     weights = [randn(n_attributes, *shape, dtype=dtype) for shape in ((7, 3), (64, 96))]
     out = [torch.full((n_species, *w.shape[1:]), torch.nan, dtype=dtype) for w in weights]
-    cpu_linear.combine(mix, weights, out, scales)
+    linear.combine(mix, weights, out, scales)
     for got, weight, scale in zip(out, weights, scales, strict=True):
         assert_close(got, scale * torch.einsum("sa,aio->sio", mix.double(), weight.double()))
     back = [torch.full_like(weight, torch.nan) for weight in weights]
-    cpu_linear.spread(mix, out, back, scales)
+    linear.spread(mix, out, back, scales)
     for got, gradient, scale in zip(back, out, scales, strict=True):
         assert_close(got, scale * torch.einsum("sa,sio->aio", mix.double(), gradient.double()))

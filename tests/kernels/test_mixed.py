@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastequi.kernels.convolution import cpu_launch, cpu_mixed, fused_reference, mixing
+from fastequi.kernels.convolution import fused_reference, mixing
 from fastequi.kernels.convolution.mixing import Mixing
+from fastequi.kernels.cpu import arrays, convolution
 from fastequi.kernels.llvm import threads
 from fastequi.kernels.testing import FusedForm, Problem, assert_fused_parity, problems
 
@@ -25,10 +26,10 @@ def mixed(form: FusedForm, problem: Problem, dtype: torch.dtype) -> FusedForm:
         for channels, ir in problem.instructions.irreps_out
     ]
 
-    def convolution(x: list[Tensor], *arguments: object) -> list[Tensor]:
+    def with_matrices(x: list[Tensor], *arguments: object) -> list[Tensor]:
         return form(x, *arguments, Mixing([matrix.to(x[0].dtype) for matrix in matrices]))
 
-    return convolution
+    return with_matrices
 
 
 @pytest.mark.parametrize("at_once", [2**10, 2**18])
@@ -42,10 +43,9 @@ def test_parity(
     at_once: int,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    for module in (threads, cpu_launch, cpu_mixed):
-        monkeypatch.setattr(module, "n_threads", lambda: n_threads)
-    monkeypatch.setattr(cpu_mixed, "_MESSAGES_AT_ONCE", at_once)
-    forms = [mixed(form, problem, dtype) for form in (cpu_mixed.mixed_convolution, reference)]
+    monkeypatch.setattr(threads, "n_threads", lambda: n_threads)
+    monkeypatch.setattr(convolution, "_MESSAGES_AT_ONCE", at_once)
+    forms = [mixed(form, problem, dtype) for form in (convolution.fused_convolution, reference)]
     assert_fused_parity(forms[0], problem, dtype, reference=forms[1])
 
 
@@ -54,7 +54,7 @@ def test_result_does_not_depend_on_timing():
     problem = problems()[6]
     x = [block.requires_grad_() for block in problem.features()]
     vectors, edges, table = problem.vectors().requires_grad_(), problem.edges(), problem.table()
-    form = mixed(cpu_mixed.mixed_convolution, problem, vectors.dtype)
+    form = mixed(convolution.fused_convolution, problem, vectors.dtype)
     results = []
     for _ in range(5):
         out = form(x, vectors, edges, table, problem.instructions)
@@ -67,8 +67,8 @@ def test_result_does_not_depend_on_timing():
 def test_arrays_are_made_once_for_the_same_vectors():
     problem = problems()[0]
     edges, vectors = problem.edges(), problem.vectors()
-    arrays = partial(cpu_launch.shared_arrays, edges, vectors)
-    first = arrays()
-    assert arrays() is first
+    shared = partial(arrays.shared_arrays, edges, vectors)
+    first = shared()
+    assert shared() is first
     vectors += 0.1
-    assert arrays() is not first
+    assert shared() is not first

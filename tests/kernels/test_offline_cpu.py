@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fastequi.kernels import offline_cpu
-from fastequi.kernels.convolution.cpu_product import ProductSpec, print_product
+from fastequi.kernels.cpu.product import ProductSpec, print_product
 from fastequi.kernels.llvm.target import OFFLINE, offline
 from fastequi.kernels.offline_cpu import (
     README,

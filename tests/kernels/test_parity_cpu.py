@@ -9,15 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastequi.kernels.convolution import cpu_launch, cpu_op, cpu_training
-from fastequi.kernels.convolution.cpu_kernels import print_kernel
+from fastequi.kernels.cpu import convolution, segments
+from fastequi.kernels.cpu.forward import print_kernel
 from fastequi.kernels.llvm import compiler, threads
-from fastequi.kernels.testing import (
-    Problem,
-    assert_fused_parity,
-    assert_training_parity,
-    problems,
-)
+from fastequi.kernels.testing import Problem, assert_fused_parity, problems
 
 pytestmark = pytest.mark.widths
 
@@ -26,21 +21,14 @@ DTYPES = (torch.float32, torch.float64)
 
 @pytest.fixture(params=[1, 2, 3], ids=lambda n: f"{n} threads")
 def n_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    for module in (threads, cpu_launch):
-        monkeypatch.setattr(module, "n_threads", lambda: request.param)
+    monkeypatch.setattr(threads, "n_threads", lambda: request.param)
     return request.param
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("problem", problems(), ids=str)
 def test_fused(problem: Problem, dtype: torch.dtype, n_threads: int):
-    assert_fused_parity(cpu_op.fused_convolution, problem, dtype)
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("problem", problems(), ids=str)
-def test_training(problem: Problem, dtype: torch.dtype):
-    assert_training_parity(cpu_training.convolution, problem, dtype)
+    assert_fused_parity(convolution.fused_convolution, problem, dtype)
 
 
 def test_result_does_not_depend_on_timing():
@@ -50,7 +38,7 @@ def test_result_does_not_depend_on_timing():
     vectors, edges, table = problem.vectors().requires_grad_(), problem.edges(), problem.table()
     results = []
     for _ in range(5):
-        out = cpu_op.fused_convolution(x, vectors, edges, table, problem.instructions)
+        out = convolution.fused_convolution(x, vectors, edges, table, problem.instructions)
         gradients = torch.autograd.grad([block.sum() for block in out], [vectors, *x])
         results.append([*out, *gradients])
     for again in results[1:]:
@@ -59,8 +47,8 @@ def test_result_does_not_depend_on_timing():
 
 def a_kernel_source() -> tuple[str, str]:
     problem = problems()[0]
-    segment = cpu_launch.segments(problem.instructions, torch.float32, "table")[0]
-    spec = cpu_launch.kernel_spec(problem.instructions, segment, torch.float32, "table", (), False)
+    segment = segments.segments(problem.instructions, torch.float32, "table")[0]
+    spec = segments.kernel_spec(problem.instructions, segment, torch.float32, "table", "forward")
     return spec.name, print_kernel(spec)
 
 

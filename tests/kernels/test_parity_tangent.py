@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from fastequi.irreps import Irreps
-from fastequi.kernels.convolution import cpu_launch, cpu_tangent, reference, tangent_reference
+from fastequi.kernels.convolution import reference, tangent_reference
 from fastequi.kernels.convolution.edges import Edges, make_edges
+from fastequi.kernels.cpu import segments, tangent
 from fastequi.kernels.dispatch import prepare_training, training_passes
 from fastequi.kernels.instructions import make_instructions
-from fastequi.kernels.llvm import compiler
+from fastequi.kernels.llvm import compiler, threads
 from fastequi.kernels.spherical_harmonics import spherical_harmonics
 from fastequi.kernels.testing import FusedForm, Problem, problems, relative_rms
 from fastequi.kernels.testing_tangents import (
@@ -62,8 +63,7 @@ def test_references(problem: Problem, dtype: torch.dtype):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 def test_cpu(problem: Problem, dtype: torch.dtype, n_threads: int, monkeypatch: pytest.MonkeyPatch):
-    for module in (cpu_launch, cpu_tangent):
-        monkeypatch.setattr(module, "n_threads", lambda: n_threads)
+    monkeypatch.setattr(threads, "n_threads", lambda: n_threads)
     assert_parity("cpu", problem, dtype)
 
 
@@ -77,10 +77,10 @@ def test_layers_share_the_geometry_until_it_changes(monkeypatch: pytest.MonkeyPa
         geometry = (vectors, displacements, pair, edges)
         return convolution(problem.features(), rows, *geometry, problem.instructions, False)
 
-    fast = differentiable_tangents(cpu_tangent.tangent_pass)
+    fast = differentiable_tangents(tangent.tangent_pass)
     made = []
-    geometry = cpu_tangent._geometry
-    monkeypatch.setattr(cpu_tangent, "_geometry", lambda *a: made.append(a) or geometry(*a))
+    geometry = tangent._geometry
+    monkeypatch.setattr(tangent, "_geometry", lambda *a: made.append(a) or geometry(*a))
     for _ in range(2):
         run(fast, edges)
     assert len(made) == 1
@@ -96,7 +96,7 @@ def test_preparing_says_what_it_compiles_and_then_has_all(
     caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("FASTEQUI_CACHE", str(tmp_path))
-    for module in (cpu_launch, cpu_tangent):
+    for module in (segments, tangent):
         module.compiled.cache_clear()
     layers = Network().layers
     with caplog.at_level(logging.INFO):

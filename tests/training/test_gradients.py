@@ -9,8 +9,7 @@ from ase.build import bulk
 
 from fastequi.errors import InputError
 from fastequi.graph import Graph
-from fastequi.kernels import cpu_gate, cpu_linear
-from fastequi.kernels.convolution import cpu_launch, cpu_tangent
+from fastequi.kernels.llvm import threads
 from fastequi.kernels.testing import poisoned_memory
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import state_from_atoms
@@ -162,8 +161,7 @@ def test_gradient_does_not_depend_on_the_number_of_threads(
     network, sample = network_of(VARIANTS[variant]), sample_of(systems())
     TangentGradient(network, "cpu")(sample, loss_of)
     alone = gradients(network)
-    for module in (cpu_gate, cpu_launch, cpu_linear, cpu_tangent):
-        monkeypatch.setattr(module, "n_threads", lambda: n_threads)
+    monkeypatch.setattr(threads, "n_threads", lambda: n_threads)
     TangentGradient(network, "cpu")(sample, loss_of)
     for name, gradient in gradients(network).items():
         assert torch.allclose(gradient, alone[name], rtol=1e-10, atol=1e-13), name

@@ -16,7 +16,7 @@ STRANGER = """
 import sys
 import llvmlite.binding as llvm
 llvm.get_host_cpu_name = lambda: sys.argv[1]
-from fastequi.kernels.convolution.cpu_op import fused_convolution
+from fastequi.kernels.cpu.convolution import fused_convolution
 from fastequi.kernels.llvm.target import host
 from fastequi.kernels.testing import assert_fused_parity, problems
 assert_fused_parity(fused_convolution, problems()[0])

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastequi.kernels.convolution import cpu_launch, cpu_op
+from fastequi.kernels.cpu.convolution import fused_convolution
 from fastequi.kernels.llvm import threads
 from fastequi.kernels.testing import Problem, assert_fused_parity, problems
 
@@ -31,8 +31,7 @@ COUNTS = [2, 7, 64]
 
 @pytest.fixture(params=COUNTS, ids=lambda n: f"{n} threads")
 def n_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    for module in (threads, cpu_launch):
-        monkeypatch.setattr(module, "n_threads", lambda: request.param)
+    monkeypatch.setattr(threads, "n_threads", lambda: request.param)
     return request.param
 
 
@@ -45,7 +44,7 @@ def results(problem: Problem) -> list[Tensor]:
     """Values and gradients."""
     x = [block.requires_grad_() for block in problem.features()]
     vectors, edges, table = problem.vectors().requires_grad_(), problem.edges(), problem.table()
-    out = cpu_op.fused_convolution(x, vectors, edges, table, problem.instructions)
+    out = fused_convolution(x, vectors, edges, table, problem.instructions)
     return [*out, *torch.autograd.grad([block.sum() for block in out], [vectors, *x])]
 
 
@@ -77,7 +76,7 @@ def test_kernels_run_on_the_threads_of_torch():
 @pytest.mark.parametrize("name", ["natural", "many neighbors", "isolated atoms", "no atoms"])
 def test_more_threads_than_cores_or_work(name: str, n_threads: int):
     (problem,) = (problem for problem in problems() if problem.name == name)
-    assert_fused_parity(cpu_op.fused_convolution, problem)
+    assert_fused_parity(fused_convolution, problem)
 
 
 def test_without_libgomp_results_are_the_same_bit_for_bit(n_threads: int, request):

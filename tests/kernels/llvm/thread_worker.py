@@ -11,7 +11,7 @@ import sys
 
 import torch
 
-from fastequi.kernels.convolution.cpu_op import fused_convolution
+from fastequi.kernels.cpu.convolution import fused_convolution
 from fastequi.kernels.llvm import threads
 from fastequi.kernels.testing import problems
 

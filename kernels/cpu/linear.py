@@ -15,9 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fastequi.kernels.convolution.cpu_product import ROWS, product_calls
+from fastequi.kernels.cpu.product import ROWS, product_calls
+from fastequi.kernels.llvm import threads
 from fastequi.kernels.llvm.plan import Named, Plan, PlannedCall
-from fastequi.kernels.llvm.threads import n_threads
 
 
 class Term(NamedTuple):
@@ -116,7 +116,7 @@ class Outer:
 
 def run(todo: Sequence[Multiply | Outer]) -> None:
     """All products in one call; later ones may add to what earlier ones wrote, atom by atom."""
-    shares, values = n_threads(), {}
+    shares, values = threads.n_threads(), {}
     for n, operation in enumerate(todo):
         values |= operation.values(f"{n}:", shares)
     dtype = todo[0].x[0].dtype
@@ -200,7 +200,7 @@ def combine(
     """out[s] = scale sum_a mix[s, a] weights[a]; matrices [n_in, n_out] of each s and a."""
     values = {"mix": mix.data_ptr()} | _addresses("w", weights) | _addresses("m", out)
     sizes = tuple(w[0].numel() for w in weights)
-    _combine_plan(tuple(mix.shape), sizes, scales, mix.dtype, n_threads()).run(values)
+    _combine_plan(tuple(mix.shape), sizes, scales, mix.dtype, threads.n_threads()).run(values)
 
 
 def spread(
@@ -209,7 +209,7 @@ def spread(
     """The adjoint of `combine` by the weights: d_weights[a] = scale sum_s mix[s, a] out[s]."""
     values = {"mix": mix.data_ptr()} | _addresses("w", d_weights) | _addresses("m", out)
     sizes = tuple(w[0].numel() for w in d_weights)
-    _spread_plan(tuple(mix.shape), sizes, scales, mix.dtype, n_threads()).run(values)
+    _spread_plan(tuple(mix.shape), sizes, scales, mix.dtype, threads.n_threads()).run(values)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fastequi.kernels.convolution.cpu_launch import REALS, edge_lanes
+from fastequi.kernels.cpu.segments import REALS, edge_lanes
 from fastequi.kernels.llvm.compiler import Kernel
 from fastequi.kernels.llvm.ir import Function, Value, Variable
 from fastequi.kernels.llvm.plan import Named, PlannedCall

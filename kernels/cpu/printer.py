@@ -3,10 +3,9 @@
 A kernel is a loop over receivers. For each: first, lanes over its edges, everything that depends on
 the edge alone; then, lanes over channels, the edges one by one. This module prints the first part
 (lengths, coefficients of splines, harmonics) and what of the second is common: features and weights
-of an edge. `cpu_kernels.py` and `cpu_adjoint.py` are the kernels.
+of an edge. `forward.py` and `adjoint.py` are the kernels.
 
-Three sources of harmonics and weights: 'table' takes edge vectors and a radial table, 'rows' edge
-vectors and the row of each edge with W and dW/dr, 'memory' both as they are.
+Two sources of weights: 'table', a radial table; 'rows', a row with W and dW/dr of each edge's pair.
 """
 
 from dataclasses import dataclass
@@ -24,15 +23,17 @@ from fastequi.kernels.radial_grid import N_CONSTANTS
 #: Slots of the argument array, all 64-bit; those of the paths follow.
 ARGUMENTS = (
     "row_start", "sender", "edge_stride", "x", "channels", "n_weights", "scratch", "scratch_stride",
-    "intervals", "vectors", "stretch", "constants", "table", "harmonics", "weights",
-    "dx", "dvectors", "dharmonics", "dweights", "rows", "pair", "local",
+    "intervals", "vectors", "stretch", "constants", "table", "rows", "pair", "dx", "dvectors",
+    "local",
 )  # fmt: skip
 #: `local` is 1 where blocks begin with the first receiver of the call, else 0.
 #: Slots of one path: first weight, its block of the output (or of its gradient), strides in reals.
 PATH_ARGUMENTS = ("weight_offset", "block", "row_stride", "component_stride")
 
 
-Source = Literal["table", "rows", "memory"]
+Source = Literal["table", "rows"]
+#: The sums of messages; or, from their gradients, those of edge vectors and features.
+Operation = Literal["forward", "vjp"]
 #: Rows of edge scratch with coefficients of the splines: of W, then of dW/dr.
 _COEFFICIENTS = 6
 #: Edges between asking for memory and reading it.
@@ -47,9 +48,8 @@ class KernelSpec:
     paths     (l2, l3) of each path
     real      'float' or 'double'
     lanes     channels per vector; edge_lanes edges per vector
-    source    where harmonics and weights come from
-    outputs   () for the forward kernel; else the gradients wanted, of 'x', 'edges' (dE/dr of
-              vectors, dY of harmonics from memory) and 'weights'
+    source    where weights come from
+    operation what is computed; wants_x, whether a vjp gives the gradient of features too
     stretched whether edges carry a stretch of their length
     """
 
@@ -59,7 +59,8 @@ class KernelSpec:
     lanes: int
     edge_lanes: int
     source: Source
-    outputs: tuple[str, ...] = ()
+    operation: Operation
+    wants_x: bool = False
     stretched: bool = False
 
     @property
@@ -67,17 +68,10 @@ class KernelSpec:
         return max(l2 for l2, _ in self.paths)
 
     @property
-    def inference(self) -> bool:
-        """Harmonics are evaluated from edge vectors."""
-        return self.source != "memory"
-
-    @property
     def name(self) -> str:
-        kind = {"table": "fused", "rows": "rows", "memory": "trilinear"}[self.source]
-        what = "_d" + "_".join(self.outputs) if self.outputs else "_forward"
         paths = "_".join(f"{l2}{l3}" for l2, l3 in self.paths)
-        stretch = "_stretched" if self.stretched else ""
-        return f"{kind}{what}_{self.l1}_{paths}_{self.real}{self.lanes}{stretch}"
+        more = "_x" * self.wants_x + "_stretched" * self.stretched
+        return f"{self.source}_{self.operation}_{self.l1}_{paths}_{self.real}{self.lanes}{more}"
 
 
 def coupling(l1: int, l2: int, l3: int) -> np.ndarray:
@@ -87,18 +81,16 @@ def coupling(l1: int, l2: int, l3: int) -> np.ndarray:
 
 @cache
 def matrix_slots(
-    l1: int, paths: tuple[tuple[int, int], ...], inference: bool
+    l1: int, paths: tuple[tuple[int, int], ...]
 ) -> tuple[dict[tuple[int, int], int | float], ...]:
-    """Per path, (a, k) -> row of the scratch that holds M[a, k], or the constant it is.
-
-    In inference Y_0 is 1, so that paths with l2 = 0 have constants; in training it is an input.
-    """
+    """Per path, (a, k) -> row of the scratch that holds M[a, k], or the constant that it is: Y_0 is
+    1, so that paths with l2 = 0 have constants."""
     row, result = 0, []
     for l2, l3 in paths:
         c = coupling(l1, l2, l3)
         slots: dict[tuple[int, int], int | float] = {}
         for a, k in np.argwhere(np.abs(c).max(axis=1) > 0).tolist():
-            if l2 == 0 and inference:
+            if l2 == 0:
                 slots[a, k] = float(c[a, 0, k])
             else:
                 slots[a, k] = row
@@ -120,7 +112,6 @@ class Printer:
         self.f = Function(spec.name, spec.real, [*names, ("arguments", "ptr")])
         self.n_harmonics = (spec.l_max + 1) ** 2
         self.d1 = 2 * spec.l1 + 1
-        self.wants_edges = "edges" in spec.outputs
         self.n_rows, self.reserved = _COEFFICIENTS + own_rows, reserved
         self.read_arguments()
         self.grid = self._read_grid() if spec.source == "table" else []
@@ -175,11 +166,6 @@ class Printer:
 
     def geometry(self, start: Value, e: Value) -> list[list[Value]]:
         """Harmonics by degree and component of a vector of edges; keeps those of the splines."""
-        if not self.spec.inference:
-            return [
-                [self._edge_load("harmonics", l * l + m, start + e) for m in range(2 * l + 1)]
-                for l in range(self.spec.l_max + 1)  # noqa: E741
-            ]
         r, n = self.directions(start, e)
         if self.spec.source == "table":
             self._spline(start, e, r)
@@ -220,7 +206,8 @@ class Printer:
             f.store(value, self.row(q, e))
         scale = scale * length_scale
         first, last = (s * s) * 0.5, (t * t) * 0.5
-        for q, slope in enumerate([first, 0.5 + t * s, last] if self.wants_edges else []):
+        slopes = [first, 0.5 + t * s, last] if self.spec.operation == "vjp" else []
+        for q, slope in enumerate(slopes):
             f.store(slope * scale, self.row(3 + q, e))
 
     def _read_grid(self) -> list[Value]:
@@ -252,11 +239,9 @@ class Printer:
             self.weight_start = (f.widen(interval) * n_weights + of_irrep) * 2
             self._prefetch_rows(e, of_irrep)
             self._prefetch_features(start + e, u)
-        elif self.spec.source == "rows":
+        else:
             pair = f.load(f.at(self.arg["pair"], start + e, "i64"), "i64")
             self.weight_start = pair * (n_weights * 2) + u
-        else:
-            self.weight_start = (start + e) * n_weights + u
         return [
             f.load(f.at(self.arg["x"], self.x_offset + channels * a), "real", lanes)
             for a in range(self.d1)
@@ -272,7 +257,7 @@ class Printer:
         less time, the adjoint of 1000 atoms 6 % (AVX2). Training is on few atoms at a time."""
         f = self.f
         ahead = self._features_of(f.least(edge + LOOK_AHEAD, self.last_edge), u)
-        for name in ("x", *(["dx"] if "x" in self.spec.outputs else [])):
+        for name in ("x", *(["dx"] if self.spec.wants_x else [])):
             for a in range(self.d1):
                 place = f.at(self.arg[name], ahead + self.arg["channels"] * a)
                 f.prefetch(place, write=name == "dx")
@@ -299,8 +284,6 @@ class Printer:
             return self._from_table(p, e, with_slope)
         f, lanes = self.f, self.spec.lanes
         first = self.weight_start + self.path_arg[p]["weight_offset"]
-        if self.spec.source == "memory":
-            return f.load(f.at(self.arg["weights"], first), "real", lanes), None
         value, slope = (
             f.load(f.at(self.arg["rows"], first + self.arg["n_weights"] * q), "real", lanes)
             for q in range(2)

@@ -20,11 +20,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fastequi.kernels.convolution.cpu_launch import REALS, edge_lanes
+from fastequi.kernels.cpu.segments import REALS, edge_lanes
+from fastequi.kernels.llvm import threads
 from fastequi.kernels.llvm.compiler import Kernel
 from fastequi.kernels.llvm.ir import Function, Value
 from fastequi.kernels.llvm.plan import Named, Plan, PlannedCall
-from fastequi.kernels.llvm.threads import n_threads
 
 Pass = Literal["values", "tangents", "adjoint", "reverse"]
 
@@ -66,7 +66,7 @@ def run(
     everything = [*scalars.values(), *(b for several in tensors.values() for b in several)]
     assert all(tensor.is_contiguous() for tensor in everything)
     one = everything[0]
-    n_atoms, shares = one.shape[0], n_threads()
+    n_atoms, shares = one.shape[0], threads.n_threads()
     values = {f"cut{k}": n_atoms * k // shares for k in range(shares + 1)}
     values |= {name: tensor.data_ptr() for name, tensor in scalars.items()}
     for kind, several in tensors.items():

@@ -10,8 +10,8 @@ from functools import cache
 
 import numpy as np
 
-from fastequi.kernels.convolution.cpu_adjoint import AdjointPrinter
-from fastequi.kernels.convolution.cpu_printer import (
+from fastequi.kernels.cpu.adjoint import AdjointPrinter
+from fastequi.kernels.cpu.printer import (
     KernelSpec,
     Printer,
     coupling,
@@ -29,7 +29,7 @@ def print_kernel(spec: KernelSpec) -> str:
 
 @cache
 def _printer(spec: KernelSpec) -> "AdjointPrinter | _ForwardPrinter":
-    return AdjointPrinter(spec) if spec.outputs else _ForwardPrinter(spec)
+    return AdjointPrinter(spec) if spec.operation == "vjp" else _ForwardPrinter(spec)
 
 
 def scratch_size(spec: KernelSpec, stride: int) -> int:
@@ -39,7 +39,7 @@ def scratch_size(spec: KernelSpec, stride: int) -> int:
 
 class _ForwardPrinter(Printer):
     def __init__(self, spec: KernelSpec) -> None:
-        self.slots = matrix_slots(spec.l1, spec.paths, spec.inference)
+        self.slots = matrix_slots(spec.l1, spec.paths)
         slots = [slot for of_path in self.slots for slot in of_path.values()]
         super().__init__(spec, own_rows=sum(isinstance(slot, int) for slot in slots))
 

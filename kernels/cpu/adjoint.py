@@ -1,4 +1,4 @@
-"""The adjoint of the convolution for CPUs: dx, dW, dY, and dE/dr of the edges.
+"""The adjoint of the convolution for CPUs: dx, and dE/dr of the edges.
 
 With g the gradient of the output of a receiver, every path needs from each edge
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastequi.kernels.convolution.cpu_printer import (
+from fastequi.kernels.cpu.printer import (
     KernelSpec,
     Printer,
     coupling,
@@ -36,7 +36,7 @@ class _Sums:
 
 
 class AdjointPrinter(Printer):
-    """The kernel of `spec.outputs`."""
+    """The kernel of a vjp."""
 
     def __init__(self, spec: KernelSpec) -> None:
         self.pairs: list[dict[tuple[int, int], int]] = []  # of each path, (a, b) -> index of G
@@ -47,7 +47,6 @@ class AdjointPrinter(Printer):
             n_pairs += len(found)
         n_harmonics = (spec.l_max + 1) ** 2
         super().__init__(spec, own_rows=n_harmonics, reserved=n_pairs * spec.lanes)
-        self.first_harmonic = 1 if spec.inference else 0  # Y_0 of a vector has no gradient
 
     def scratch_size(self, stride: int) -> int:
         """Reals of scratch for receivers with up to `stride` edges."""
@@ -59,15 +58,13 @@ class AdjointPrinter(Printer):
         with f.loop(begin, end) as receiver:
             start, degree = self.edges_of(receiver)
             self._edge_tables(start, degree)
-            if self.wants_edges:
-                self._clear_lane_sums(degree)
+            self._clear_lane_sums(degree)
             with f.loop(u_begin, u_end, self.spec.lanes) as u:
                 self._contract(receiver, u)
                 with f.loop(0, degree) as e:
                     self._adjoint(start, e, u)
-            if self.wants_edges:
-                with f.loop(0, degree, self.spec.edge_lanes) as e:
-                    self._edge_gradients(start, e)
+            with f.loop(0, degree, self.spec.edge_lanes) as e:
+                self._edge_gradients(start, e)
         return f.text()
 
     def _edge_tables(self, start: Value, degree: Value) -> None:
@@ -105,19 +102,19 @@ class AdjointPrinter(Printer):
             for p, (degree, _) in enumerate(self.spec.paths):
                 if degree == l2:
                     self._adjoint_of_path(p, e, x, sums)
-            if self._wants_harmonics(l2):
+            if l2 > 0:  # Y_0 is constant
                 for b, total in enumerate(sums.dy):
                     self._add(total.get(), self._lane_sum(e, l2 * l2 + b))
-        if "x" in self.spec.outputs:
+        if self.spec.wants_x:
             for a, total in enumerate(dx):
                 offset = self.x_offset + self.arg["channels"] * a
                 self._add(total.get(), self.f.at(self.arg["dx"], offset))
-        if self.wants_edges and self.spec.inference:
-            self._add(dr.get(), self._lane_sum(e, self.n_harmonics))
+        self._add(dr.get(), self._lane_sum(e, self.n_harmonics))
 
     def _adjoint_of_path(self, p: int, e: Value, x: list[Value], sums: _Sums) -> None:
-        f, outputs, (l2, _) = self.f, self.spec.outputs, self.spec.paths[p]
-        w, slope = self.weights(p, e, self.wants_edges)
+        f, (l2, _) = self.f, self.spec.paths[p]
+        w, slope = self.weights(p, e, True)
+        assert slope is not None
         y = self._harmonics(l2, e)
         dw = self._zero()
         for a in range(self.d1):
@@ -129,20 +126,13 @@ class AdjointPrinter(Printer):
                     sums.dy[b].add(wx * g)
             dw.add(x[a] * t.get())
             sums.dx[a].add(w * t.get())
-        if slope is not None:
-            sums.dr.add(slope * dw.get())
-        if "weights" in outputs:
-            offset = self.weight_start + self.path_arg[p]["weight_offset"]
-            f.store(dw.get(), f.at(self.arg["dweights"], offset))
+        sums.dr.add(slope * dw.get())
 
     def _harmonics(self, l2: int, e: Value) -> list[Number]:
         """Y_b of an edge, scalars."""
-        if l2 == 0 and self.spec.inference:
+        if l2 == 0:
             return [1.0]
         return [self.f.load(self.own_row(l2 * l2 + b, e)) for b in range(2 * l2 + 1)]
-
-    def _wants_harmonics(self, l2: int) -> bool:
-        return self.wants_edges and l2 * l2 >= self.first_harmonic
 
     def _zero(self) -> Variable:
         return Variable(self.f, self.f.constant(0.0, "real", self.spec.lanes))
@@ -164,18 +154,14 @@ class AdjointPrinter(Printer):
         whole = self.f.emit(f"and i64 {(degree + (lanes - 1)).name}, {-lanes}", "i64")
         zero = self.f.constant(0.0, "real", self.spec.lanes)
         with self.f.loop(0, whole) as e:
-            for index in range(self.first_harmonic, self.n_harmonics + 1):
+            for index in range(1, self.n_harmonics + 1):
                 self.f.store(zero, self._lane_sum(e, index))
 
     def _edge_gradients(self, start: Value, e: Value) -> None:
-        """Add to dE/dr [3, edges], or to dY [harmonics, edges], of a vector of edges.
+        """Add to dE/dr [3, edges] of a vector of edges.
 
         dY(n)/dr = (grad Y - n (n . grad Y)) / r, and the radial part along n.
         """
-        if not self.spec.inference:
-            for index in range(self.n_harmonics):
-                self._add_to_edges("dharmonics", index, start + e, self._summed(e, index))
-            return
         r, n = self.directions(start, e)
         radial = self._summed(e, self.n_harmonics)
         across = [self.f.constant(0.0, "real", r.lanes)] * 3
@@ -185,7 +171,8 @@ class AdjointPrinter(Printer):
             radial = radial - (n[0] * s[0] + n[1] * s[1] + n[2] * s[2]) * inverse
             across = [component * inverse for component in s]
         for axis in range(3):
-            self._add_to_edges("dvectors", axis, start + e, across[axis] + n[axis] * radial)
+            index = self.arg["edge_stride"] * axis + start + e
+            self._add(across[axis] + n[axis] * radial, self.f.at(self.arg["dvectors"], index))
 
     def _by_direction(self, n: list[Value], e: Value) -> list[Value]:
         """sum_b dY_b grad Y_b, the gradient of the polynomials."""
@@ -208,7 +195,3 @@ class AdjointPrinter(Printer):
             found = [self.f.load(self.f.at(first, part), "real", lanes) for part in parts]
             vectors.append(sum_of(found))
         return self.f.sums_of_lanes(vectors)
-
-    def _add_to_edges(self, name: str, component: int, edge: Value, value: Value) -> None:
-        index = self.arg["edge_stride"] * component + edge
-        self._add(value, self.f.at(self.arg[name], index))

@@ -1,6 +1,6 @@
 """The tangent convolution on the CPU, with its pullback: the second pass of training.
 
-Threads share receivers in the forward pass and channels in the adjoint, as in `cpu_launch.py`.
+Threads share receivers in the forward pass and channels in the adjoint, as in `segments.py`.
 """
 
 import functools
@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 from fastequi.kernels import cache
-from fastequi.kernels.convolution.cpu_launch import (
+from fastequi.kernels.convolution.edges import Edges
+from fastequi.kernels.convolution.rows_reference import Pullback
+from fastequi.kernels.cpu.convolution import compile_all, missing_kernels
+from fastequi.kernels.cpu.segments import (
     REALS,
     Segment,
     edge_lanes,
@@ -21,20 +24,17 @@ from fastequi.kernels.convolution.cpu_launch import (
     split_channels,
     split_receivers,
 )
-from fastequi.kernels.convolution.cpu_op import compile_all, missing_kernels
-from fastequi.kernels.convolution.cpu_tangent_kernels import (
+from fastequi.kernels.cpu.tangent_printer import (
     ARGUMENTS,
     LOOK_AHEAD,
     TangentSpec,
     print_tangent_kernel,
 )
-from fastequi.kernels.convolution.edges import Edges
-from fastequi.kernels.convolution.rows_reference import Pullback
 from fastequi.kernels.instructions import Instructions
+from fastequi.kernels.llvm import threads
 from fastequi.kernels.llvm.compiler import Kernel, entry_name
 from fastequi.kernels.llvm.plan import Named, Plan, PlannedCall
 from fastequi.kernels.llvm.target import host
-from fastequi.kernels.llvm.threads import n_threads
 
 
 def tangent_pass(
@@ -54,7 +54,7 @@ def tangent_pass(
     geometry = edges.keep(
         "tangent",
         (vectors, displacements, pair),
-        (n_threads(), rows.dtype, len(rows)),
+        (threads.n_threads(), rows.dtype, len(rows)),
         lambda: _geometry(edges, vectors, displacements, pair, rows),
     )
     rows, x = rows.detach().contiguous(), [block.detach().contiguous() for block in x]
@@ -80,7 +80,7 @@ def _adjoint(
     d_rows, d_x = new(rows.shape, dtype=rows.dtype), [torch.zeros_like(block) for block in x]
     values = {"rows": rows.data_ptr(), "d_rows": d_rows.data_ptr(), "sender": sender.data_ptr()}
     values |= _addresses("x", x) | _addresses("d_x", d_x) | _addresses("out", g)
-    work = _work(instructions, rows.dtype, True, moving, n_threads())
+    work = _work(instructions, rows.dtype, True, moving, threads.n_threads())
     work.run(geometry, values, rows.dtype)
     return [d_rows, *d_x]
 
@@ -162,7 +162,7 @@ def _geometry(
     }  # fmt: skip
     block = min(max(lanes * n_atoms // max(n_edges, 1), 1), max(n_atoms, 1))  # fills the lanes
     longest = int((row_start[block:] - row_start[:-block]).max()) if n_atoms else 0
-    pieces = split_receivers(row_start, n_threads())
+    pieces = split_receivers(row_start, threads.n_threads())
     cuts = [0, *(last for _, last in pieces)]
     values = {name: tensor.data_ptr() for name, tensor in arrays.items()}
     values |= {f"cut{k}": cut for k, cut in enumerate(cuts)}

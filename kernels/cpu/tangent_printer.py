@@ -1,6 +1,6 @@
 """The tangent convolution for CPUs, printed as LLVM IR: values and their change in one pass.
 
-As `cpu_kernels.py`, one kernel serves one input irrep, and its code depends on degrees alone. For a
+As `forward.py`, one kernel serves one input irrep, and its code depends on degrees alone. For a
 few receivers at a time: first, lanes over their edges, what depends on the geometry alone (n . t,
 M = C Y(n) and dM = C dY/dr . t); then, lanes over channels, the edges one by one:
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastequi.kernels.convolution.cpu_printer import coupling, evaluate, matrix_slots, sum_of
+from fastequi.kernels.cpu.printer import coupling, evaluate, matrix_slots, sum_of
 from fastequi.kernels.llvm.ir import Function, Number, Value, Variable
 from fastequi.kernels.polynomials import derivative, harmonic_polynomials
 
@@ -78,7 +78,7 @@ class TangentSpec:
     @property
     def scratch_rows(self) -> int:
         """n . t, then M and dM by turns."""
-        slots = matrix_slots(self.l1, self.paths, True)
+        slots = matrix_slots(self.l1, self.paths)
         return 1 + 2 * sum(isinstance(s, int) for of_path in slots for s in of_path.values())
 
 
@@ -108,7 +108,7 @@ class _Printer:
         self.spec = spec
         names = [("begin", "i64"), ("end", "i64"), ("u_begin", "i64"), ("u_end", "i64")]
         self.f = Function(spec.name, spec.real, [*names, ("arguments", "ptr")])
-        self.slots = matrix_slots(spec.l1, spec.paths, True)
+        self.slots = matrix_slots(spec.l1, spec.paths)
         self.d1 = 2 * spec.l1 + 1
 
     def text(self) -> str:

@@ -1,0 +1,1 @@
+"""Kernels for processors, printed as LLVM IR and compiled where they run."""
