@@ -28,7 +28,9 @@ from benchmarks.common import RESULTS, Results, print_circumstances, say
 from benchmarks.providers import PROVIDERS
 from benchmarks.work import FORCES, FORWARD, LAYERS, MODES, TRAINING_BOTH
 from fastequi.importers import load_model
-from fastequi.kernels.testing import assert_fused_parity, assert_training_parity, problems
+from fastequi.kernels.backend import BACKENDS
+from fastequi.kernels.testing import problems
+from fastequi.kernels.testing_operations import assert_forward_parity, assert_jvp_parity
 from fastequi.model.file import model_data, save_model
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import new_spec
@@ -107,27 +109,21 @@ def _limited(seconds: float) -> Iterator[None]:
 
 
 def _parity(results: Results, dry_run: bool, found: dict[str, str]) -> None:
-    """Every problem of the parity kit, both forms: '' or what deviates."""
-    from fastequi.kernels.convolution import fused_reference, reference
-
-    training, fused = reference.convolution, fused_reference.fused_convolution
-    if not dry_run:
-        from fastequi.kernels.convolution import triton_op
-
-        training, fused = triton_op.convolution, triton_op.fused_convolution
+    """Every problem of the parity kit, all operations: '' or what deviates."""
+    operations = BACKENDS["reference" if dry_run else "triton"].operations
     cases = [
         (dtype, problem, form)
         for dtype in (torch.float32, torch.float64)
         for problem in problems()[: 2 if dry_run else None]
-        for form in ("fused", "training")
+        for form in ("table", "pair_weights", "jvp")
     ]
     for dtype, problem, form in cases:
         name = f"{problem}, {form}, {dtype}"
         try:
-            if form == "fused":
-                assert_fused_parity(fused, problem, dtype, results.device)
+            if form == "jvp":
+                assert_jvp_parity(operations, problem, dtype, results.device)
             else:
-                assert_training_parity(training, problem, dtype, results.device)
+                assert_forward_parity(operations, problem, dtype, results.device, form)
             found[name] = ""
         except AssertionError as error:
             found[name] = str(error)

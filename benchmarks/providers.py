@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.layers import LayerProblem
+from fastequi.kernels.backend import BACKENDS
+from fastequi.kernels.convolution.differentiable import differentiable
+from fastequi.kernels.convolution.reference import convolution
 from fastequi.kernels.instructions import Instructions
 
 Inference = Callable[[list[Tensor], Tensor], list[Tensor]]
@@ -66,35 +69,31 @@ class Provider:
 # -- fastequi ------------------------------------------------------------------------------------
 
 
-def _ours(fused: Any, training: Any, problem: LayerProblem) -> Forms:
+def _ours(name: str, training: Any, problem: LayerProblem) -> Forms:
     edges, instructions, table = problem.edges, problem.instructions, problem.table
+    form = differentiable(BACKENDS[name].operations)
 
     def trilinear(x: list[Tensor], y: Tensor, w: Tensor) -> list[Tensor]:
         return training(x, y, w, edges.sender, edges.receiver, instructions)
 
     return Forms(
-        lambda x, vectors: fused(x, vectors, edges, table, instructions),
+        lambda x, vectors: form(x, vectors, edges, table, instructions),
         None if training is None else trilinear,
     )
 
 
 def _reference(problem: LayerProblem) -> Forms:
-    from fastequi.kernels.convolution.fused_reference import fused_convolution
-    from fastequi.kernels.convolution.reference import convolution
-
-    return _ours(fused_convolution, convolution, problem)
+    return _ours("reference", convolution, problem)
 
 
 def _cpu(problem: LayerProblem) -> Forms:
-    from fastequi.kernels.cpu.convolution import fused_convolution
-
-    return _ours(fused_convolution, None, problem)
+    return _ours("cpu", None, problem)
 
 
 def _triton(problem: LayerProblem) -> Forms:
-    from fastequi.kernels.convolution.triton_op import convolution, fused_convolution
+    from fastequi.kernels.convolution.triton_op import convolution
 
-    return _ours(fused_convolution, convolution, problem)
+    return _ours("triton", convolution, problem)
 
 
 # -- OpenEquivariance ----------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from benchmarks.work import FORCES, FORWARD
 from fastequi.data import Dataset, Frame, frame_from_atoms
 from fastequi.errors import InputError
 from fastequi.importers import load_model
-from fastequi.kernels.dispatch import choose_kernels
+from fastequi.kernels.backend import choose_kernels
 from fastequi.md.integrators import VelocityVerlet
 from fastequi.md.simulation import Simulation
 from fastequi.md.state import state_from_atoms

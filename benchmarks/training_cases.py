@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.common import ROOT
 from fastequi.data import Dataset, Frame, read_frames, statistics
-from fastequi.kernels.dispatch import choose_kernels
+from fastequi.kernels.backend import choose_kernels
 from fastequi.model.file import ModelData, build_model
 from fastequi.training.loss import LossSpec
 from fastequi.training.schedule import Schedule

@@ -1,11 +1,7 @@
 """Parity: values and derivatives of any convolution against the reference, path by path.
 
-Any pair of callables with the signatures of `reference.convolution` and
-`fused_reference.fused_convolution` can be held to the references:
-
-    for problem in problems():
-        assert_training_parity(my_convolution, problem, torch.float32)
-        assert_fused_parity(my_fused_convolution, problem, torch.float32)
+The problems, and how results are compared; testing_operations.py holds the operations of a backend
+to their definitions.
 
 The reference is computed in float64 from the same (rounded) inputs. Errors are root mean squares
 relative to the reference's, for the whole tensor and for every slice that belongs to one
@@ -27,7 +23,6 @@ from torch import Tensor
 from fastequi.graph import Graph
 from fastequi.irreps import Irreps, Parity, hidden_irreps
 from fastequi.kernels.convolution.edges import Edges, make_edges
-from fastequi.kernels.convolution.fused_reference import fused_convolution
 from fastequi.kernels.convolution.reference import convolution
 from fastequi.kernels.instructions import Instructions, make_instructions
 from fastequi.kernels.radial_grid import RadialGrid
@@ -36,7 +31,6 @@ from fastequi.kernels.spherical_harmonics import spherical_harmonics
 from fastequi.potential import Potential
 
 TrainingForm = Callable[..., list[Tensor]]
-FusedForm = Callable[..., list[Tensor]]
 
 #: Largest relative RMS error of any slice.
 TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-12}
@@ -151,7 +145,7 @@ def problems() -> list[Problem]:
     ]
 
 
-# -- the two forms -------------------------------------------------------------------------------
+# -- the trilinear form --------------------------------------------------------------------------
 
 
 def assert_training_parity(
@@ -178,32 +172,6 @@ def assert_training_parity(
         return derivatives(function, inputs, place, order)
 
     compare(run, candidate, convolution, problem, dtype, device)
-
-
-def assert_fused_parity(
-    candidate: FusedForm,
-    problem: Problem,
-    dtype: torch.dtype = torch.float64,
-    device: torch.device | str = "cpu",
-    order: int = 1,
-    reference: FusedForm = fused_convolution,
-) -> None:
-    """Values and gradients with respect to features and edge vectors of the inference form."""
-    inputs = {"vectors": problem.vectors()}
-    inputs |= {f"x[{i}]": block for i, block in enumerate(problem.features())}
-    rounded = problem.table().to(dtype, "cpu")
-
-    def run(form: FusedForm, place: Place) -> dict[str, Tensor]:
-        edges = edges_on(problem.edges(), place)
-        table = rounded.to(place.dtype, place.device)
-
-        def function(leaves: dict[str, Tensor]) -> list[Tensor]:
-            x = [leaves[f"x[{i}]"] for i in range(len(problem.instructions.irreps_in))]
-            return form(x, leaves["vectors"], edges, table, problem.instructions)
-
-        return derivatives(function, inputs, place, order)
-
-    compare(run, candidate, reference, problem, dtype, device)
 
 
 @dataclass(frozen=True)
@@ -330,7 +298,7 @@ def _slices(name: str, instructions: Instructions) -> Iterator[tuple[str, Any]]:
             yield f", degree {l}", (slice(None), slice(l * l, (l + 1) ** 2))
     for i, path in enumerate(instructions.paths):
         label = f", path {i} ({path.l1} x {path.l2} -> {path.l3})"
-        if tensor in ("W", "rows"):
+        if tensor == "W":
             start = path.weight_offset
             yield label, (..., slice(start, start + path.channels))
         elif tensor in (f"out[{path.output}]", f"g[{path.output}]"):

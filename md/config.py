@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from fastequi import settings
-from fastequi.kernels.dispatch import IMPLEMENTATIONS
+from fastequi.kernels.backend import BACKENDS
 from fastequi.md.config_problems import VOCABULARY, file_problems
 from fastequi.md.disagreement import ACTIONS
 from fastequi.md.integrators import INTEGRATORS
@@ -54,7 +54,7 @@ class ModelConfig(Section):
     dtype: Annotated[str, one_of("float32", "float64")] = Field(
         default="float32", description="arithmetic of the model; the state is always float64"
     )
-    kernels: Annotated[str, one_of("auto", *IMPLEMENTATIONS)] = Field(
+    kernels: Annotated[str, one_of("auto", *BACKENDS)] = Field(
         default="auto", description="which implementation of the convolution"
     )
     modality: str | None = Field(

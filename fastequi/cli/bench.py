@@ -17,7 +17,7 @@ from fastequi.cli.threads import respect_quota
 from fastequi.errors import InputError, PhysicsError
 from fastequi.graph import Graph
 from fastequi.importers import choose_device
-from fastequi.kernels.dispatch import IMPLEMENTATIONS, choose_kernels
+from fastequi.kernels.backend import BACKENDS, choose_kernels
 from fastequi.kernels.testing import hessian_asymmetry
 from fastequi.md.checks import check_atoms
 from fastequi.md.integrators import VelocityVerlet
@@ -70,7 +70,7 @@ def bench(
     atoms = _silicon() if structure is None else read_structure(str(structure))
     atoms.set_constraint()
     place = choose_device(device)
-    names = [name for name in IMPLEMENTATIONS if _runs_on(name, place)]
+    names = [name for name in BACKENDS if _runs_on(name, place)]
     models = {name: fastequi.load_model(model, str(place), dtype, name) for name in names}
     any_model = models[names[0]]
     try:

@@ -9,7 +9,7 @@ import fastequi
 from fastequi._version import __version__
 from fastequi.cli.threads import describe_threads, respect_quota
 from fastequi.importers import BUNDLED, choose_device
-from fastequi.kernels.dispatch import IMPLEMENTATIONS, choose_kernels
+from fastequi.kernels.backend import BACKENDS, choose_kernels
 from fastequi.kernels.llvm.target import host
 from fastequi.kernels.processor import processor
 
@@ -63,7 +63,7 @@ def _accelerator() -> str:
 def _kernels() -> str:
     device = choose_device("auto")
     name, reason = choose_kernels("auto", device)
-    return f"{', '.join(IMPLEMENTATIONS)}; on {device.type}, auto takes {name} ({reason})"
+    return f"{', '.join(BACKENDS)}; on {device.type}, auto takes {name} ({reason})"
 
 
 def _version(package: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from fastequi.errors import InputError
-from fastequi.kernels.dispatch import choose_kernels
+from fastequi.kernels.backend import choose_kernels
 from fastequi.model.file import ModelData, read_model
 from fastequi.model.loaded import LoadedModel, loaded
 

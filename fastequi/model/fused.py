@@ -18,9 +18,10 @@ from fastequi._version import __version__
 from fastequi.errors import InputError
 from fastequi.graph import Graph, edge_vectors
 from fastequi.kernels import cache
-from fastequi.kernels.convolution.edges import make_edges
-from fastequi.kernels.convolution.mixing import Mixing
-from fastequi.kernels.dispatch import mixed_convolution, prepare
+from fastequi.kernels.backend import BACKENDS
+from fastequi.kernels.convolution.differentiable import differentiable
+from fastequi.kernels.convolution.edges import Edges, make_edges
+from fastequi.kernels.convolution.weights import LinearOut
 from fastequi.kernels.radial_table import (
     RadialTable,
     build_tables,
@@ -43,11 +44,15 @@ class FusedNequIP:
 
     def __init__(self, network: NequIP, implementation: str) -> None:
         self.network = network
-        self.convolution = mixed_convolution(implementation)
+        backend = BACKENDS[implementation]
+        self.convolution = differentiable(backend.operations)
         layers = [layer.shapes.instructions for layer in network.interactions()]
-        prepare(implementation, layers, network.dtype, network.spec.pair_cutoffs)
+        stretched = network.spec.pair_cutoffs
+        backend.prepare(layers, network.dtype, training=False, stretched=stretched)
         self.tables = [t.to(network.dtype, network.device) for t in cached_tables(network)]
-        self.mixings = [Mixing(layer.linear_out.matrices()) for layer in network.interactions()]
+        self.linear_out = [
+            LinearOut(layer.linear_out.matrices()) for layer in network.interactions()
+        ]
 
     @property
     def cutoff(self) -> float:
@@ -85,14 +90,16 @@ class FusedNequIP:
         for k, layer in enumerate(network.interactions()):
             edges, senders = (by_atom, species) if k else (by_species, every)
             sources = x if k else [network.embedding.unsqueeze(1)]
-            convolution = partial(
-                self.convolution, table=self.tables[k], instructions=layer.shapes.instructions,
-                mixing=self.mixings[k],
-            )  # fmt: skip
+            convolution = partial(self._convolve, k)
             x = LayerRun(layer, convolution, edges, species, senders, attributes)(
                 sources, x, vectors
             )
         return network.energies(x, graph, lengths)
+
+    def _convolve(self, k: int, x: list[Tensor], vectors: Tensor, edges: Edges) -> list[Tensor]:
+        instructions = self.network.interactions()[k].shapes.instructions
+        behind = self.linear_out[k]
+        return self.convolution(x, vectors, edges, self.tables[k], instructions, behind)
 
     def _stretch(self, species: Tensor, src: Tensor, dst: Tensor) -> Tensor | None:
         if not self.network.spec.pair_cutoffs:

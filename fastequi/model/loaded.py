@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from fastequi.graph import Graph
-from fastequi.kernels.dispatch import FUSED
+from fastequi.kernels.backend import BACKENDS
 from fastequi.model.file import ModelData, build_model
 from fastequi.model.fused import FusedNequIP
 from fastequi.model.nequip import NequIP
@@ -104,6 +104,6 @@ def loaded(
     network = build_model(data, getattr(torch, dtype_name), device)
     network.requires_grad_(False)
     network.eval()
-    fused = kernels[0] in FUSED
+    fused = not BACKENDS[kernels[0]].is_reference
     engine = FusedNequIP(network, kernels[0]) if fused else network
     return LoadedModel(network, engine, name, data.sha256, dtype_name, *kernels, data.provenance)

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from fastequi import settings
 from fastequi.importers import DTYPES, pretrained_names
-from fastequi.kernels.dispatch import IMPLEMENTATIONS
+from fastequi.kernels.backend import BACKENDS
 from fastequi.settings import (
     FROM_LIST,
     Count,
@@ -142,7 +142,7 @@ class ModelConfig(Section):
     dtype: Annotated[str, one_of(*DTYPES)] = Field(
         default="float32", description="arithmetic of the model"
     )
-    kernels: Annotated[str, one_of("auto", *IMPLEMENTATIONS)] = Field(
+    kernels: Annotated[str, one_of("auto", *BACKENDS)] = Field(
         default="auto", description="which implementation of the convolution"
     )
 

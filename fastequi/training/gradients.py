@@ -20,9 +20,9 @@ from torch import Tensor
 
 from fastequi.errors import InputError
 from fastequi.graph import Graph, edge_vectors
+from fastequi.kernels.backend import BACKENDS
 from fastequi.kernels.convolution.edges import Edges, make_edges
-from fastequi.kernels.convolution.rows_reference import Pullback
-from fastequi.kernels.dispatch import prepare_training, training_passes, trains_whole_layers
+from fastequi.kernels.convolution.weights import PairWeights
 from fastequi.model import tangent
 from fastequi.model.nequip import NequIP
 from fastequi.model.passes import LayerPasses
@@ -66,14 +66,15 @@ class TangentGradient:
         if not network.spec.normalize_harmonics:
             raise InputError("these kernels need normalised harmonics; use kernels = 'reference'")
         self.network = network
-        compiled = trains_whole_layers(implementation)
+        backend = BACKENDS[implementation]
+        compiled = implementation == "cpu"
         networks = [layer.radial for layer in network.interactions()]
         in_step = compiled and CompiledRadialPasses.can(networks)
         self.radial = (CompiledRadialPasses if in_step else RadialPasses)(networks)
         self.layers = [LayerPasses(layer, compiled) for layer in network.interactions()]
         instructions = [layer.shapes.instructions for layer in network.interactions()]
-        prepare_training(implementation, instructions, network.dtype)
-        self.rows_pass, self.tangent_pass = training_passes(implementation)
+        backend.prepare(instructions, network.dtype, training=True, stretched=False)
+        self.convolution = backend.operations
 
     def predict(self, sample: Sample) -> Prediction:
         """Energies, forces and stress; keeps no autograd graph."""
@@ -162,10 +163,10 @@ class _Run:
         layer = self.g.layers[k]
         sent = layer.send(x, 0) if k else self.first_sent
         edges, instructions = self._edges(k), layer.layer.shapes.instructions
-        summed, pullback = self.g.rows_pass(
-            sent, self.moves, edges, row, self.pair, instructions, wants_x=k > 0
-        )
-        self.convolved.append((summed, pullback))
+        weights = PairWeights(row, self.pair)
+        arguments = sent, self.moves, edges, weights, instructions
+        summed = self.g.convolution.forward(*arguments)
+        self.convolved.append((summed, arguments))
         return layer.mix(x, summed, 0)
 
     def _edges(self, k: int) -> Edges:
@@ -181,11 +182,11 @@ class _Run:
         """dE/dr of the (sorted) edges from dE/dx of the last layer."""
         total = torch.zeros_like(self.moves)
         for k in reversed(range(len(self.g.layers))):
-            layer, (summed, pullback) = self.g.layers[k], self.convolved[k]
+            layer, (summed, arguments) = self.g.layers[k], self.convolved[k]
             gm, gx = layer.unmix(g, summed, [x[0] for x in self.x[k]])
-            d_vectors, *gs = pullback(gm)
-            total += d_vectors
-            if k:
+            gs = [torch.zeros_like(block) for block in arguments[0]] if k else None
+            total += self.g.convolution.vjp(gm, *arguments, dx=gs)
+            if gs is not None:
                 layer.unsend_(gs, gx)
             g = gx
         return total
@@ -213,9 +214,9 @@ class _Run:
         g = self._reverse_readout(weights[self.atoms])
         d_rows = []
         for k in reversed(range(len(rows))):
-            layer, (summed, pullback) = self.g.layers[k], made[k]
+            layer, (summed, arguments) = self.g.layers[k], made[k]
             gm, gx = layer.reverse_mix(g, summed, self.x[k])
-            d_row, *gs = pullback(_stacked(gm))
+            d_row, gs = self.g.convolution.jvp_vjp(_stacked(gm), *arguments)
             d_rows.append(d_row)
             if k:
                 layer.reverse_send_(_unstacked(gs), self.x[k], gx)
@@ -226,18 +227,19 @@ class _Run:
         self.g.radial.reverse(d_rows[::-1])
         self.first_x.backward(g[0][0])
 
-    def _tangents(self, k: int, row: Tensor, turns: Tensor) -> tuple[list[Tensor], Pullback]:
-        """The tangents of one layer, written behind its values; (summed, its pullback)."""
+    def _tangents(self, k: int, row: Tensor, turns: Tensor) -> tuple[list[Tensor], tuple]:
+        """The tangents of one layer, written behind its values; (summed, arguments of the jvp)."""
         layer, x = self.g.layers[k], self.x[k]
         if k:
             layer.send(x, 1)
-        out, pullback = self.g.tangent_pass(
-            _stacked(layer.sent) if k else self.first_sent, row, self.moves, turns, self.pair,
-            self._edges(k), layer.layer.shapes.instructions, moving=k > 0,
+        sent = _stacked(layer.sent) if k else [block.detach() for block in self.first_sent]
+        weights = PairWeights(row, self.pair)
+        arguments = (
+            sent, self.moves, turns, self._edges(k), weights, layer.layer.shapes.instructions, k > 0
         )  # fmt: skip
-        summed = _unstacked(out)
+        summed = _unstacked(self.g.convolution.jvp(*arguments))
         layer.mix(x, [m[1] for m in summed], 1)
-        return summed, pullback
+        return summed, arguments
 
     def _reverse_readout(self, weights: Tensor) -> list[Tensor]:
         last = _stacked(self.x[-1])[0].detach().requires_grad_(True)

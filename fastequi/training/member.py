@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastequi.errors import InputError, Stopped
-from fastequi.kernels.dispatch import FUSED
-from fastequi.kernels.dispatch import prepare as compile_kernels
+from fastequi.kernels.backend import BACKENDS
 from fastequi.md.trajectory.appending import write_durably
 from fastequi.md.trajectory.checkpoint import Checkpoint, check_fingerprint, latest_checkpoint
 from fastequi.model.file import ModelData
@@ -89,9 +88,11 @@ class Member:
         if not self.team.leads:
             return None
         p = self.prepared
-        if p.kernels[0] in FUSED:
+        backend = BACKENDS[p.kernels[0]]
+        if not backend.is_reference:
             layers = [layer.shapes.instructions for layer in p.network.interactions()]
-            compile_kernels(p.kernels[0], layers, p.network.dtype, p.network.spec.pair_cutoffs)
+            stretched = p.network.spec.pair_cutoffs
+            backend.prepare(layers, p.network.dtype, training=False, stretched=stretched)
         every = p.config.output.checkpoint_every
         return Records(self.folder, self.trainer, p.fingerprint, p.provenance, every, self.found)
 

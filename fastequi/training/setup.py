@@ -9,7 +9,7 @@ import torch
 
 from fastequi.data import Dataset, Statistics, read_sets, statistics
 from fastequi.importers import read_any
-from fastequi.kernels.dispatch import choose_kernels
+from fastequi.kernels.backend import choose_kernels
 from fastequi.model.file import ModelData, set_precision
 from fastequi.model.nequip import NequIP
 from fastequi.process import naming

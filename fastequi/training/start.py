@@ -10,7 +10,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from fastequi.data import Dataset, Frame, Statistics, fit_baseline
 from fastequi.errors import InputError
-from fastequi.kernels.dispatch import choose_kernels
+from fastequi.kernels.backend import choose_kernels
 from fastequi.model.file import ModelData, build_model, model_data
 from fastequi.model.loaded import loaded
 from fastequi.model.nequip import NequIP

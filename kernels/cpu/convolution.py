@@ -1,8 +1,4 @@
-"""The fused convolution on the CPU, with its first derivative.
-
-For inference and dynamics with radial tables and, where wanted, the linear map behind it; for the
-first pass of training with rows of weights.
-"""
+"""The fused convolution on the CPU: forward and vjp, with the linear map behind where wanted."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -14,8 +10,7 @@ import torch
 from torch import Tensor
 
 from fastequi.kernels.convolution.edges import Edges
-from fastequi.kernels.convolution.mixing import Mixing
-from fastequi.kernels.convolution.rows_reference import Pullback
+from fastequi.kernels.convolution.weights import LinearOut, PairWeights, Weights
 from fastequi.kernels.cpu.arrays import EdgeArrays, edge_arrays, shared_arrays
 from fastequi.kernels.cpu.launch import Layer, forward_pass, vjp_pass
 from fastequi.kernels.cpu.printer import Operation, Source
@@ -30,43 +25,55 @@ logger = logging.getLogger(__name__)
 _MESSAGES_AT_ONCE = 2**18
 
 
-def fused_convolution(
+def forward(
     x: list[Tensor],
     vectors: Tensor,
     edges: Edges,
-    table: RadialTable,
+    weights: Weights,
     instructions: Instructions,
-    mixing: Mixing | None = None,
+    linear_out: LinearOut | None = None,
 ) -> list[Tensor]:
-    """As `fused_reference.fused_convolution`; differentiable once, in x and vectors.
+    """As `definitions.forward`."""
+    x = [block.contiguous() for block in x]
+    return _values(_problem(vectors, edges, weights, instructions, linear_out), x)
 
-    mixing  the linear map behind it, as in `mixing.mixed_convolution`
-    """
-    widths = None if mixing is None else tuple(m.shape[1] for m in mixing.matrices)
+
+def vjp(
+    g: Sequence[Tensor],
+    x: list[Tensor],
+    vectors: Tensor,
+    edges: Edges,
+    weights: Weights,
+    instructions: Instructions,
+    linear_out: LinearOut | None = None,
+    dx: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """As `definitions.vjp`; dx, where given, lies in one piece of memory each."""
+    assert all(block.is_contiguous() for block in dx or [])
+    x = [block.contiguous() for block in x]
+    problem = _problem(vectors, edges, weights, instructions, linear_out)
+    return _gradients(problem, x, [block.contiguous() for block in g], dx)
+
+
+def _problem(
+    vectors: Tensor,
+    edges: Edges,
+    weights: Weights,
+    instructions: Instructions,
+    linear_out: LinearOut | None,
+) -> "_Problem":
+    widths = None if linear_out is None else tuple(m.shape[1] for m in linear_out.matrices)
+    if isinstance(weights, PairWeights):
+        arrays = edges.keep(
+            "pairs", (vectors,), None, lambda: edge_arrays(edges, vectors.dtype, vectors=vectors)
+        ).of(edges)
+        layer = Layer(instructions, vectors.dtype, "rows", False, widths, _MESSAGES_AT_ONCE)
+        read = {"rows": weights.values.detach().contiguous(), "pair": weights.pair.contiguous()}
+        return _Problem(layer, arrays, read, linear_out)
     stretched = edges.stretch is not None
     layer = Layer(instructions, vectors.dtype, "table", stretched, widths, _MESSAGES_AT_ONCE)
-    weights = packed_table(table, instructions)
-    problem = _Problem(layer, shared_arrays(edges, vectors), weights, mixing)
-    return list(_Fused.apply(problem, vectors, *x))
-
-
-def rows_pass(
-    x: list[Tensor],
-    vectors: Tensor,
-    edges: Edges,
-    rows: Tensor,
-    pair: Tensor,
-    instructions: Instructions,
-    wants_x: bool,
-) -> tuple[list[Tensor], Pullback]:
-    """As `rows_reference.rows_pass`."""
-    arrays = edges.keep(
-        "rows", (vectors,), None, lambda: edge_arrays(edges, vectors.dtype, vectors=vectors)
-    ).of(edges)
-    weights = {"rows": rows.detach().contiguous(), "pair": pair.contiguous()}
-    problem = _Problem(Layer(instructions, vectors.dtype, "rows"), arrays, weights)
-    x = [block.detach().contiguous() for block in x]
-    return _values(problem, x), lambda g: _gradients(problem, x, g, wants_x)
+    arrays = shared_arrays(edges, vectors)
+    return _Problem(layer, arrays, packed_table(weights, instructions), linear_out)
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class _Problem:
     layer: Layer
     arrays: EdgeArrays
     weights: dict[str, Tensor]
-    mixing: Mixing | None = None
+    linear_out: LinearOut | None = None
 
     def addresses(self, **blocks: Sequence[Tensor]) -> dict[str, int]:
         """Of the weights, and of each tensor of each list, by name and number."""
@@ -89,8 +96,8 @@ class _Problem:
 
 
 def _values(problem: _Problem, x: Sequence[Tensor]) -> list[Tensor]:
-    layer, arrays, mixing = problem.layer, problem.arrays, problem.mixing
-    matrices = [] if mixing is None else mixing.matrices
+    layer, arrays, behind = problem.layer, problem.arrays, problem.linear_out
+    matrices = [] if behind is None else behind.matrices
     irreps_out = layer.instructions.irreps_out
     widths = layer.widths if layer.widths is not None else [mul for mul, _ in irreps_out]
     out = [
@@ -105,45 +112,20 @@ def _values(problem: _Problem, x: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _gradients(
-    problem: _Problem, x: Sequence[Tensor], g: Sequence[Tensor], wants_x: bool
-) -> list[Tensor]:
-    """dE/dvectors, and dE/dx where it is wanted, from dE/dout."""
-    layer, arrays, mixing = problem.layer, problem.arrays, problem.mixing
-    matrices = [] if mixing is None else mixing.transposed
-    g = [block.contiguous() for block in g]
-    dx = [torch.zeros_like(block) for block in x] if wants_x else []
-    work = vjp_pass(layer, wants_x, threads.n_threads())
+    problem: _Problem, x: Sequence[Tensor], g: Sequence[Tensor], dx: Sequence[Tensor] | None
+) -> Tensor:
+    """dE/dvectors from g = dE/dout; dE/dx is added to dx where that is given."""
+    layer, arrays, behind = problem.layer, problem.arrays, problem.linear_out
+    matrices = [] if behind is None else behind.transposed
+    work = vjp_pass(layer, dx is not None, threads.n_threads())
     shape = (max(work.n_shares, 1), 3, arrays.edge_stride)
     dvectors = torch.zeros(shape, dtype=layer.dtype)
-    named = problem.addresses(x=x, dx=dx, out=g, matrix=matrices, dvectors=dvectors.unbind())
+    named = problem.addresses(x=x, dx=dx or [], out=g, matrix=matrices, dvectors=dvectors.unbind())
     work.run(arrays, named)
-    return [dvectors.sum(dim=0)[:, : arrays.n_edges].T, *dx]
-
-
-class _Fused(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, problem: _Problem, vectors: Tensor, *x: Tensor) -> tuple[Tensor, ...]:
-        x = tuple(block.contiguous() for block in x)
-        ctx.problem = problem
-        ctx.save_for_backward(*x)
-        return tuple(_values(problem, x))
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, *gradients: Tensor
-    ) -> tuple[Tensor | None, ...]:
-        x, wants_x = ctx.saved_tensors, any(ctx.needs_input_grad[2:])
-        total, *dx = _gradients(ctx.problem, x, gradients, wants_x)
-        return None, total, *(dx if wants_x else [None] * len(x))
+    return dvectors.sum(dim=0)[:, : arrays.n_edges].T
 
 
 # -- ahead of the first call ---------------------------------------------------------------------
-
-
-def prepare(layers: list[Instructions], dtype: torch.dtype, stretched: bool) -> None:
-    """Compile what a model needs, saying so; nothing to do when it is in the cache."""
-    compile_all(missing_kernels("table", layers, dtype, stretched))
 
 
 def missing_kernels(

@@ -1,11 +1,12 @@
-"""The tangent convolution on the CPU, with its pullback: the second pass of training.
+"""The convolution with tangents on the CPU, jvp and jvp_vjp: the second pass of training.
 
 Threads share receivers in the forward pass and channels in the adjoint, as in `segments.py`.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +14,7 @@ from torch import Tensor
 
 from fastequi.kernels import cache
 from fastequi.kernels.convolution.edges import Edges
-from fastequi.kernels.convolution.rows_reference import Pullback
-from fastequi.kernels.cpu.convolution import compile_all, missing_kernels
+from fastequi.kernels.convolution.weights import PairWeights
 from fastequi.kernels.cpu.segments import (
     REALS,
     Segment,
@@ -37,27 +37,17 @@ from fastequi.kernels.llvm.plan import Named, Plan, PlannedCall
 from fastequi.kernels.llvm.target import host
 
 
-def tangent_pass(
+def jvp(
     x: list[Tensor],
-    rows: Tensor,
     vectors: Tensor,
     displacements: Tensor,
-    pair: Tensor,
     edges: Edges,
+    weights: PairWeights,
     instructions: Instructions,
-    moving: bool = True,
-) -> tuple[list[Tensor], Pullback]:
-    """As `tangent_reference.tangent_pass`."""
-    assert rows.shape[1:] == (2, instructions.n_weights), "rows are [pairs, 2, n_weights]"
-    assert pair.dtype == torch.int64
-    assert all(block.dtype == rows.dtype for block in x), "rows and features differ in precision"
-    geometry = edges.keep(
-        "tangent",
-        (vectors, displacements, pair),
-        (threads.n_threads(), rows.dtype, len(rows)),
-        lambda: _geometry(edges, vectors, displacements, pair, rows),
-    )
-    rows, x = rows.detach().contiguous(), [block.detach().contiguous() for block in x]
+    has_tangents: bool = True,
+) -> list[Tensor]:
+    """As `definitions.jvp`."""
+    rows, x, geometry = _prepared(x, vectors, displacements, edges, weights, instructions)
     sender = edges.sender.contiguous()
     out = [
         torch.empty((2 * geometry.n_atoms, ir.dim, mul), dtype=rows.dtype)
@@ -65,28 +55,53 @@ def tangent_pass(
     ]
     read = {"rows": rows.data_ptr(), "sender": sender.data_ptr(), **_addresses("x", x)}
     values = read | _addresses("out", out)
-    work = _work(instructions, rows.dtype, False, moving, geometry.n_shares)
+    work = _work(instructions, rows.dtype, False, has_tangents, geometry.n_shares)
     work.run(geometry, values, rows.dtype)
-    return out, lambda g: _adjoint(geometry, instructions, moving, sender, rows, x, g)
+    return out
 
 
-def _adjoint(
-    geometry: "_Geometry", instructions: Instructions, moving: bool, sender: Tensor, rows: Tensor,
-    x: list[Tensor], gradients: Sequence[Tensor],
-) -> list[Tensor]:  # fmt: skip
-    """Gradients of rows and x."""
-    g = [block.contiguous() for block in gradients]
+def jvp_vjp(
+    g: Sequence[Tensor],
+    x: list[Tensor],
+    vectors: Tensor,
+    displacements: Tensor,
+    edges: Edges,
+    weights: PairWeights,
+    instructions: Instructions,
+    has_tangents: bool = True,
+) -> tuple[Tensor, list[Tensor]]:
+    """As `definitions.jvp_vjp`."""
+    rows, x, geometry = _prepared(x, vectors, displacements, edges, weights, instructions)
+    sender, g = edges.sender.contiguous(), [block.contiguous() for block in g]
     new = torch.empty if geometry.all_pairs else torch.zeros  # first edges need no zeros
     d_rows, d_x = new(rows.shape, dtype=rows.dtype), [torch.zeros_like(block) for block in x]
     values = {"rows": rows.data_ptr(), "d_rows": d_rows.data_ptr(), "sender": sender.data_ptr()}
     values |= _addresses("x", x) | _addresses("d_x", d_x) | _addresses("out", g)
-    work = _work(instructions, rows.dtype, True, moving, threads.n_threads())
+    work = _work(instructions, rows.dtype, True, has_tangents, threads.n_threads())
     work.run(geometry, values, rows.dtype)
-    return [d_rows, *d_x]
+    return d_rows, d_x
 
 
-def prepare_training(layers: list[Instructions], dtype: torch.dtype) -> None:
-    """Compile what both passes need, saying so; nothing to do when it is in the cache.
+def _prepared(
+    x: list[Tensor], vectors: Tensor, displacements: Tensor, edges: Edges, weights: PairWeights,
+    instructions: Instructions,
+) -> tuple[Tensor, list[Tensor], "_Geometry"]:  # fmt: skip
+    """Values of weights and features in one piece of memory each, and the geometry."""
+    rows, pair = weights.values.detach().contiguous(), weights.pair
+    assert rows.shape[1:] == (2, instructions.n_weights), "values are [pairs, 2, n_weights]"
+    assert pair.dtype == torch.int64
+    assert all(block.dtype == rows.dtype for block in x), "weights and features differ in precision"
+    geometry = edges.keep(
+        "tangent",
+        (vectors, displacements, pair),
+        (threads.n_threads(), rows.dtype, len(rows)),
+        lambda: _geometry(edges, vectors, displacements, pair, rows),
+    )
+    return rows, [block.detach().contiguous() for block in x], geometry
+
+
+def missing_tangents(layers: list[Instructions], dtype: torch.dtype) -> list[Callable[[], Any]]:
+    """What is still to compile for the second pass.
 
     The features of the first layer depend on the species alone: they have no tangents.
     """
@@ -96,8 +111,7 @@ def prepare_training(layers: list[Instructions], dtype: torch.dtype) -> None:
         for segment in segments(instructions, dtype, "rows")
         for adjoint in (False, True)
     }
-    missing = [functools.partial(compiled, spec) for spec in wanted if not is_cached(spec)]
-    compile_all(missing_kernels("rows", layers, dtype) + missing)
+    return [functools.partial(compiled, spec) for spec in wanted if not is_cached(spec)]
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from ase.build import bulk
 
 from fastequi.cli import bench
 from fastequi.cli.main import run_command
-from fastequi.kernels.dispatch import IMPLEMENTATIONS, choose_kernels
+from fastequi.kernels.backend import BACKENDS, choose_kernels
 from fastequi.model.file import model_data, save_model
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import new_spec
@@ -91,4 +91,4 @@ def test_mistakes(silicon, capsys, tmp_path):
 def test_implementations_are_all_mentioned(silicon, capsys):
     assert run_command(["bench", *silicon]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in IMPLEMENTATIONS)
+    assert all(name in out for name in BACKENDS)

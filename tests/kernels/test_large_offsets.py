@@ -10,12 +10,11 @@ import pytest
 import torch
 
 from fastequi.irreps import Irreps
-from fastequi.kernels.convolution.tangent_reference import tangent_convolution as tangents
-from fastequi.kernels.cpu.convolution import fused_convolution, rows_pass
-from fastequi.kernels.cpu.tangent import tangent_pass
+from fastequi.kernels.convolution import definitions
+from fastequi.kernels.convolution.weights import PairWeights
+from fastequi.kernels.cpu import backend
 from fastequi.kernels.instructions import make_instructions
 from fastequi.kernels.testing import Problem, relative_rms
-from fastequi.kernels.testing_tangents import differentiable_rows, differentiable_tangents
 
 CHANNELS = 64
 IRREPS = Irreps.parse(f"{CHANNELS}x0e+{CHANNELS}x1o+{CHANNELS}x2e")
@@ -49,30 +48,25 @@ def assert_same_far_away(run: Callable[..., list[torch.Tensor]]) -> None:
 def test_tables():
     table = PROBLEM.table().to(torch.float32, "cpu")
     vectors = PROBLEM.vectors().to(torch.float32)
-    assert_same_far_away(lambda x, e: fused_convolution(x, vectors, e, table, PROBLEM.instructions))
+    assert_same_far_away(lambda x, e: backend.forward(x, vectors, e, table, PROBLEM.instructions))
 
 
-def test_rows():
-    vectors, rows, pair = PROBLEM.vectors().to(torch.float32), rows_of(), every_edge()
-    assert_same_far_away(
-        lambda x, e: differentiable_rows(rows_pass)(x, vectors, e, rows, pair, PROBLEM.instructions)
-    )
+def test_pair_weights():
+    vectors, weights = PROBLEM.vectors().to(torch.float32), weights_of_every_edge()
+    assert_same_far_away(lambda x, e: backend.forward(x, vectors, e, weights, PROBLEM.instructions))
 
 
-def test_tangents():
-    vectors, rows, pair = PROBLEM.vectors().to(torch.float32), rows_of(), every_edge()
-    for run in (differentiable_tangents(tangent_pass), tangents):
+def test_jvp():
+    vectors, weights = PROBLEM.vectors().to(torch.float32), weights_of_every_edge()
+    for operations in (backend, definitions):
         assert_same_far_away(
-            lambda x, e, run=run: run(
-                x, rows, vectors, 0.1 * vectors, pair, e, PROBLEM.instructions, moving=False
+            lambda x, e, jvp=operations.jvp: jvp(
+                x, vectors, 0.1 * vectors, e, weights, PROBLEM.instructions, has_tangents=False
             )
         )
 
 
-def rows_of() -> torch.Tensor:
+def weights_of_every_edge() -> PairWeights:
     weights = PROBLEM.weights().to(torch.float32)
-    return torch.stack([weights, -weights], dim=1)
-
-
-def every_edge() -> torch.Tensor:
-    return torch.arange(PROBLEM.edges().n_edges)
+    pair = torch.arange(PROBLEM.edges().n_edges)
+    return PairWeights(torch.stack([weights, -weights], dim=1), pair)

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastequi.kernels.cpu import convolution, segments
+from fastequi.kernels.convolution.differentiable import differentiable
+from fastequi.kernels.cpu import backend, segments
 from fastequi.kernels.cpu.forward import print_kernel
 from fastequi.kernels.llvm import compiler, threads
-from fastequi.kernels.testing import Problem, assert_fused_parity, problems
+from fastequi.kernels.testing import Problem, problems
+from fastequi.kernels.testing_operations import assert_forward_parity
 
 pytestmark = pytest.mark.widths
 
@@ -28,7 +30,7 @@ def n_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("problem", problems(), ids=str)
 def test_fused(problem: Problem, dtype: torch.dtype, n_threads: int):
-    assert_fused_parity(convolution.fused_convolution, problem, dtype)
+    assert_forward_parity(backend, problem, dtype)
 
 
 def test_result_does_not_depend_on_timing():
@@ -38,7 +40,7 @@ def test_result_does_not_depend_on_timing():
     vectors, edges, table = problem.vectors().requires_grad_(), problem.edges(), problem.table()
     results = []
     for _ in range(5):
-        out = convolution.fused_convolution(x, vectors, edges, table, problem.instructions)
+        out = differentiable(backend)(x, vectors, edges, table, problem.instructions)
         gradients = torch.autograd.grad([block.sum() for block in out], [vectors, *x])
         results.append([*out, *gradients])
     for again in results[1:]:

@@ -4,28 +4,29 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from fastequi.irreps import Irreps
-from fastequi.kernels.convolution import reference, tangent_reference
+from fastequi.kernels.backend import BACKENDS
+from fastequi.kernels.convolution import definitions, reference
+from fastequi.kernels.convolution.differentiable import differentiable, differentiable_jvp
 from fastequi.kernels.convolution.edges import Edges, make_edges
-from fastequi.kernels.cpu import segments, tangent
-from fastequi.kernels.dispatch import prepare_training, training_passes
+from fastequi.kernels.convolution.weights import PairWeights
+from fastequi.kernels.cpu import backend, segments, tangent
 from fastequi.kernels.instructions import make_instructions
 from fastequi.kernels.llvm import compiler, threads
 from fastequi.kernels.spherical_harmonics import spherical_harmonics
-from fastequi.kernels.testing import FusedForm, Problem, problems, relative_rms
-from fastequi.kernels.testing_tangents import (
-    assert_rows_parity,
-    assert_tangent_parity,
-    differentiable_rows,
-    differentiable_tangents,
+from fastequi.kernels.testing import Problem, problems, relative_rms
+from fastequi.kernels.testing_operations import (
+    assert_forward_parity,
+    assert_jvp_parity,
     pairs_of,
     random_displacements,
-    random_rows,
+    random_values,
 )
 
 pytestmark = pytest.mark.widths
@@ -40,54 +41,36 @@ PROBLEMS = [
 ]
 
 
-def convolutions(implementation: str) -> tuple[FusedForm, FusedForm]:
-    """The two passes as differentiable functions."""
-    rows_pass, tangent_pass = training_passes(implementation)
-    return differentiable_rows(rows_pass), differentiable_tangents(tangent_pass)
-
-
-def assert_parity(implementation: str, problem: Problem, dtype: torch.dtype) -> None:
-    rows_convolution, tangent_convolution = convolutions(implementation)
-    assert_rows_parity(rows_convolution, problem, dtype)
-    assert_tangent_parity(tangent_convolution, problem, dtype)
-    assert_tangent_parity(tangent_convolution, problem, dtype, moving=False)
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
-def test_references(problem: Problem, dtype: torch.dtype):
-    assert_parity("reference", problem, dtype)
-
-
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 def test_cpu(problem: Problem, dtype: torch.dtype, n_threads: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(threads, "n_threads", lambda: n_threads)
-    assert_parity("cpu", problem, dtype)
+    assert_forward_parity(backend, problem, dtype, source="pair_weights")
+    assert_jvp_parity(backend, problem, dtype)
+    assert_jvp_parity(backend, problem, dtype, has_tangents=False)
 
 
 def test_layers_share_the_geometry_until_it_changes(monkeypatch: pytest.MonkeyPatch):
     problem = problems()[0]
     pair, n_pairs = pairs_of(problem)
-    rows, edges = random_rows(problem, n_pairs), problem.edges()
+    weights, edges = PairWeights(random_values(problem, n_pairs), pair), problem.edges()
     vectors, displacements = problem.vectors(), random_displacements(problem)
 
-    def run(convolution: Callable[..., list[Tensor]], edges: Edges) -> list[Tensor]:
-        geometry = (vectors, displacements, pair, edges)
-        return convolution(problem.features(), rows, *geometry, problem.instructions, False)
+    def run(operations: Any, edges: Edges) -> list[Tensor]:
+        geometry = (vectors, displacements, edges)
+        return operations.jvp(problem.features(), *geometry, weights, problem.instructions, False)
 
-    fast = differentiable_tangents(tangent.tangent_pass)
     made = []
     geometry = tangent._geometry
     monkeypatch.setattr(tangent, "_geometry", lambda *a: made.append(a) or geometry(*a))
     for _ in range(2):
-        run(fast, edges)
+        run(backend, edges)
     assert len(made) == 1
     vectors += 0.1
-    got = run(fast, edges)
+    got = run(backend, edges)
     assert len(made) == 2
-    expected = run(tangent_reference.tangent_convolution, problem.edges())
+    expected = run(definitions, problem.edges())
     for block, value in zip(got, expected, strict=True):
         assert relative_rms(block, value) < 1e-12
 
@@ -100,12 +83,12 @@ def test_preparing_says_what_it_compiles_and_then_has_all(
         module.compiled.cache_clear()
     layers = Network().layers
     with caplog.at_level(logging.INFO):
-        prepare_training("cpu", list(layers), torch.float64)
+        BACKENDS["cpu"].prepare(list(layers), torch.float64, training=True, stretched=False)
     assert caplog.messages[0].startswith("compiling kernel 1 of ")
     caplog.clear()
     monkeypatch.setattr(compiler, "compile_ir", lambda source: pytest.fail("compiled again"))
     with caplog.at_level(logging.INFO):
-        prepare_training("cpu", list(layers), torch.float64)
+        BACKENDS["cpu"].prepare(list(layers), torch.float64, training=True, stretched=False)
         by_two_passes(Network(), "cpu")
     assert not caplog.messages
 
@@ -186,15 +169,15 @@ def by_double_backward(network: Network) -> list[Tensor]:
 
 
 def by_two_passes(network: Network, implementation: str) -> list[Tensor]:
-    rows_convolution, tangent_convolution = convolutions(implementation)
+    operations = BACKENDS[implementation].operations
     rows = [network.rows(k) for k in range(2)]
     vectors = network.along_edges(network.positions).requires_grad_()
 
     def first(k: int, x: list[Tensor]) -> list[Tensor]:
-        constants = (network.edges(k), rows[k].detach(), network.pair, network.layers[k])
-        return rows_convolution(
-            [block.detach() for block in x] if k == 0 else x, vectors, *constants
-        )
+        weights = PairWeights(rows[k].detach(), network.pair)
+        constants = (network.edges(k), weights, network.layers[k])
+        x = [block.detach() for block in x] if k == 0 else x
+        return differentiable(operations)(x, vectors, *constants)
 
     energy = network.run(first, torch.square).sum()
     (gradient,) = torch.autograd.grad(energy, vectors)
@@ -205,8 +188,9 @@ def by_two_passes(network: Network, implementation: str) -> list[Tensor]:
     displacements = network.along_edges(-by_forces)
 
     def second(k: int, x: list[Tensor]) -> list[Tensor]:
-        geometry = (vectors.detach(), displacements, network.pair, network.edges(k))
-        return tangent_convolution(x, rows[k], *geometry, network.layers[k], k > 0)
+        geometry = (vectors.detach(), displacements, network.edges(k))
+        weights = PairWeights(rows[k], network.pair)
+        return differentiable_jvp(operations)(x, *geometry, weights, network.layers[k], k > 0)
 
     def square(x: Tensor) -> Tensor:
         value, tangent = x.chunk(2)

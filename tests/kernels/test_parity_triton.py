@@ -11,26 +11,20 @@ pytest.importorskip("triton")
 from torch import Tensor
 
 from fastequi.kernels.convolution import triton_launch, triton_op
+from fastequi.kernels.convolution.definitions import forward as fused_convolution
 from fastequi.kernels.convolution.edges import Edges
-from fastequi.kernels.convolution.fused_reference import fused_convolution
 from fastequi.kernels.convolution.reference import convolution
-from fastequi.kernels.dispatch import training_passes
 from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.radial_table import RadialTable
 from fastequi.kernels.testing import (
     Problem,
-    assert_fused_parity,
     assert_training_parity,
     poisoned_memory,
     problems,
     relative_rms,
 )
-from fastequi.kernels.testing_tangents import (
-    assert_rows_parity,
-    assert_tangent_parity,
-    differentiable_rows,
-    differentiable_tangents,
-)
+from fastequi.kernels.testing_operations import assert_forward_parity
+from fastequi.kernels.triton import backend
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -69,15 +63,7 @@ def test_training_form(problem: Problem, dtype):
 
 @pytest.mark.parametrize(("problem", "dtype"), cases())
 def test_fused_form(problem: Problem, dtype):
-    assert_fused_parity(triton_op.fused_convolution, problem, dtype, DEVICE)
-
-
-def test_training_in_two_passes():
-    rows_pass, tangent_pass = training_passes("triton")
-    tangent_convolution = differentiable_tangents(tangent_pass)
-    assert_rows_parity(differentiable_rows(rows_pass), NAMED["full"], device=DEVICE)
-    assert_tangent_parity(tangent_convolution, NAMED["full"], device=DEVICE)
-    assert_tangent_parity(tangent_convolution, NAMED["full"], device=DEVICE, moving=False)
+    assert_forward_parity(backend, problem, dtype, DEVICE)
 
 
 @pytest.fixture
@@ -101,11 +87,13 @@ def test_split_paths(many_groups, deterministic):
     def training(*arguments):
         return triton_op.convolution(*arguments, deterministic=deterministic)
 
-    def fused(*arguments):
-        return triton_op.fused_convolution(*arguments, deterministic=deterministic)
-
     assert_training_parity(training, problem, torch.float64, DEVICE, order=1)
-    assert_fused_parity(fused, problem, torch.float64, DEVICE)
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode(int(deterministic))
+    try:
+        assert_forward_parity(backend, problem, torch.float64, DEVICE)
+    finally:
+        torch.set_deterministic_debug_mode(before)
 
 
 Arguments = tuple[list[Tensor], Tensor, Edges, RadialTable, Instructions]

@@ -6,19 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastequi.kernels.convolution.edges import Edges
-from fastequi.kernels.convolution.fused_reference import fused_convolution
+from fastequi.kernels.convolution import definitions
 from fastequi.kernels.convolution.reference import convolution
 from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.radial_table import RadialTable
 from fastequi.kernels.testing import (
-    assert_fused_parity,
     assert_hessian_symmetric,
     assert_training_parity,
     hessian_asymmetry,
     poisoned_memory,
     problems,
 )
+from fastequi.kernels.testing_operations import assert_forward_parity, assert_jvp_parity
 from fastequi.potential import Prediction
 
 NATURAL = problems()[0]
@@ -28,7 +27,11 @@ NATURAL = problems()[0]
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_references_agree_with_themselves(problem, dtype):
     assert_training_parity(convolution, problem, dtype)
-    assert_fused_parity(fused_convolution, problem, dtype)
+    for source in ("table", "pair_weights"):
+        assert_forward_parity(definitions, problem, dtype, source=source)
+        assert_forward_parity(definitions, problem, dtype, source=source, with_linear_out=True)
+    for has_tangents in (True, False):
+        assert_jvp_parity(definitions, problem, dtype, has_tangents=has_tangents)
 
 
 def test_one_wrong_path_is_named():
@@ -70,14 +73,35 @@ def test_wrong_second_derivatives_are_found():
 
 
 def test_a_gradient_beyond_the_cutoff_is_found():
-    def broken(
-        x, vectors: Tensor, edges: Edges, table: RadialTable, instructions: Instructions
-    ) -> list[Tensor]:
-        wider = replace(table, grid=replace(table.grid, cutoff=table.cutoff * (1 + 1e-4)))
-        return fused_convolution(x, vectors, edges, wider, instructions)
+    class Broken:
+        forward = staticmethod(definitions.forward)
+
+        @staticmethod
+        def vjp(g, x, vectors, edges, table: RadialTable, *rest, **named) -> Tensor:
+            wider = replace(table, grid=replace(table.grid, cutoff=table.cutoff * (1 + 1e-4)))
+            return definitions.vjp(g, x, vectors, edges, wider, *rest, **named)
 
     with pytest.raises(AssertionError, match="gradient by vectors"):
-        assert_fused_parity(broken, NATURAL, torch.float32)
+        assert_forward_parity(Broken, NATURAL, torch.float32)
+
+
+def test_one_wrong_path_of_the_second_pass_is_named():
+    """The gradient of one path's weights too large by 1e-4."""
+
+    class Broken:
+        jvp = staticmethod(definitions.jvp)
+
+        @staticmethod
+        def jvp_vjp(*arguments) -> tuple[Tensor, list[Tensor]]:
+            values, dx = definitions.jvp_vjp(*arguments)
+            path = NATURAL.instructions.paths[4]
+            values[:, :, path.weight_offset : path.weight_offset + path.channels] *= 1 + 1e-4
+            return values, dx
+
+    with pytest.raises(AssertionError) as failure:
+        assert_jvp_parity(Broken, NATURAL, torch.float32)
+    assert "gradient by W, path 4 (1 x 1 -> 0)" in str(failure.value)
+    assert "path 3" not in str(failure.value)
 
 
 def test_memory_that_nobody_wrote_is_nan():

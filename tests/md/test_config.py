@@ -6,7 +6,7 @@ import pytest
 from ase.build import bulk
 
 from fastequi.errors import InputError
-from fastequi.kernels.dispatch import IMPLEMENTATIONS
+from fastequi.kernels.backend import BACKENDS
 from fastequi.md.config import Config, load_config, to_toml
 
 GOOD = """
@@ -108,7 +108,7 @@ def test_one_mistake(write, mistake):
 def test_kernels_that_are_not_there(write):
     text = message(write(GOOD.replace("[dynamics]", 'kernels = "cuda9"\n[dynamics]')))
     assert 'model.kernels: got "cuda9"' in text
-    assert f"allowed: {', '.join(('auto', *IMPLEMENTATIONS))}" in text
+    assert f"allowed: {', '.join(('auto', *BACKENDS))}" in text
 
 
 def test_supercell_is_one_problem(write):

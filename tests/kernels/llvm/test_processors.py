@@ -16,10 +16,11 @@ STRANGER = """
 import sys
 import llvmlite.binding as llvm
 llvm.get_host_cpu_name = lambda: sys.argv[1]
-from fastequi.kernels.cpu.convolution import fused_convolution
+from fastequi.kernels.cpu import backend
 from fastequi.kernels.llvm.target import host
-from fastequi.kernels.testing import assert_fused_parity, problems
-assert_fused_parity(fused_convolution, problems()[0])
+from fastequi.kernels.testing import problems
+from fastequi.kernels.testing_operations import assert_forward_parity
+assert_forward_parity(backend, problems()[0])
 module = llvm.parse_assembly('''
 define void @add(ptr %p) {
   %v = load <8 x float>, ptr %p

@@ -17,9 +17,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastequi.kernels.cpu.convolution import fused_convolution
+from fastequi.kernels.convolution.differentiable import differentiable
+from fastequi.kernels.cpu import backend
 from fastequi.kernels.llvm import threads
-from fastequi.kernels.testing import Problem, assert_fused_parity, problems
+from fastequi.kernels.testing import Problem, problems
+from fastequi.kernels.testing_operations import assert_forward_parity
 
 WORKER = Path(__file__).with_name("thread_worker.py")
 #: Longer than the slowest machine needs; a process that waits for threads that are gone never ends.
@@ -44,7 +46,7 @@ def results(problem: Problem) -> list[Tensor]:
     """Values and gradients."""
     x = [block.requires_grad_() for block in problem.features()]
     vectors, edges, table = problem.vectors().requires_grad_(), problem.edges(), problem.table()
-    out = fused_convolution(x, vectors, edges, table, problem.instructions)
+    out = differentiable(backend)(x, vectors, edges, table, problem.instructions)
     return [*out, *torch.autograd.grad([block.sum() for block in out], [vectors, *x])]
 
 
@@ -76,7 +78,7 @@ def test_kernels_run_on_the_threads_of_torch():
 @pytest.mark.parametrize("name", ["natural", "many neighbors", "isolated atoms", "no atoms"])
 def test_more_threads_than_cores_or_work(name: str, n_threads: int):
     (problem,) = (problem for problem in problems() if problem.name == name)
-    assert_fused_parity(fused_convolution, problem)
+    assert_forward_parity(backend, problem)
 
 
 def test_without_libgomp_results_are_the_same_bit_for_bit(n_threads: int, request):

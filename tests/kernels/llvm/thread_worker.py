@@ -11,7 +11,8 @@ import sys
 
 import torch
 
-from fastequi.kernels.cpu.convolution import fused_convolution
+from fastequi.kernels.convolution.differentiable import differentiable
+from fastequi.kernels.cpu import backend
 from fastequi.kernels.llvm import threads
 from fastequi.kernels.testing import problems
 
@@ -21,7 +22,8 @@ def digest() -> str:
     problem = next(p for p in problems() if p.name == "many neighbors")
     x = [block.requires_grad_() for block in problem.features()]
     vectors = problem.vectors().requires_grad_()
-    out = fused_convolution(x, vectors, problem.edges(), problem.table(), problem.instructions)
+    arguments = problem.edges(), problem.table(), problem.instructions
+    out = differentiable(backend)(x, vectors, *arguments)
     gradients = torch.autograd.grad([block.square().sum() for block in out], [vectors, *x])
     by_torch = torch.linspace(0, 1, 1 << 20).square().sum().reshape(1)
     found = hashlib.sha256()

@@ -1,0 +1,99 @@
+"""Backends: who computes a model's convolutions, and why; said aloud, never a silent fall-back.
+
+A backend is a row of `BACKENDS` and a module with the four operations of the convolution
+(convolution/definitions.py), and `prepare` where these are compiled ahead. What else of a layer it
+has compiled (linear maps, gates, radial networks) it offers under the names of `PARTS`; the rest is
+differentiated by torch.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from fastequi.errors import InputError
+from fastequi.kernels.instructions import Instructions
+
+#: Parts of a layer that a backend may have compiled.
+PARTS = ("linear", "gate", "radial")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """name; its module; the kind of device and the package that it needs, '' for none."""
+
+    name: str
+    module: str
+    device_type: str = ""
+    package: str = ""
+
+    def obstacle(self, device: torch.device) -> str:
+        """Why it cannot run there, and the way out; '' where it can."""
+        if self.device_type and device.type != self.device_type:
+            return f"runs on {self.device_type}, not on {device}; use auto or reference"
+        if self.package and find_spec(self.package) is None:
+            return f"needs: pip install {self.package}"
+        return ""
+
+    @property
+    def is_reference(self) -> bool:
+        return self.name == "reference"
+
+    @cached_property
+    def operations(self) -> Any:
+        """The module, imported when it is first asked for."""
+        return import_module(self.module)
+
+    def prepare(
+        self, layers: list[Instructions], dtype: torch.dtype, *, training: bool, stretched: bool
+    ) -> None:
+        """Compile ahead what a model needs, saying so; for training, of both passes."""
+        if hasattr(self.operations, "prepare"):
+            self.operations.prepare(layers, dtype, training=training, stretched=stretched)
+
+    def part(self, name: str) -> Any:
+        """Its compiled form of a part of a layer; None where it has none."""
+        assert name in PARTS
+        return getattr(self.operations, name, None)
+
+
+BACKENDS = {
+    backend.name: backend
+    for backend in (
+        Backend("reference", "fastequi.kernels.convolution.definitions"),
+        Backend("cpu", "fastequi.kernels.cpu.backend", "cpu", "llvmlite"),
+        Backend("triton", "fastequi.kernels.triton.backend", "cuda", "triton"),
+    )
+}
+
+
+def choose_kernels(requested: str, device: torch.device) -> tuple[str, str]:
+    """(name of a backend, reason) for 'auto' or a name.
+
+    Raises InputError for a name that is not known or cannot run on this device.
+    """
+    if requested == "auto":
+        return _best(device)
+    if requested not in BACKENDS:
+        raise InputError(
+            f"kernels = {requested!r} is not available in this version; "
+            f"allowed: auto, {', '.join(BACKENDS)}"
+        )
+    if obstacle := BACKENDS[requested].obstacle(device):
+        raise InputError(f"kernels = {requested!r} {obstacle}")
+    return requested, "as asked"
+
+
+def _best(device: torch.device) -> tuple[str, str]:
+    """The first that is made for this kind of device."""
+    for backend in BACKENDS.values():
+        if backend.device_type == device.type:
+            if not backend.obstacle(device):
+                kind = "processor" if device.type == "cpu" else "GPU"
+                return backend.name, f"compiled for this {kind}"
+            missing = f"the {backend.name} kernels need the package {backend.package}"
+            return "reference", f"{missing}: not installed"
+    return "reference", f"plain torch, the only implementation for {device.type}"

@@ -1,0 +1,36 @@
+"""What a convolution is given besides features and edges: weights, and the linear map behind it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from fastequi.kernels.radial_table import RadialTable
+
+
+@dataclass(frozen=True)
+class PairWeights:
+    """W of every pair of atoms from a radial network; both directed edges of a pair share it.
+
+    values  [pairs, 2, n_weights]: W, and dW/dr in 1/Å
+    pair    [edges] int64, the pair of each edge
+    """
+
+    values: Tensor
+    pair: Tensor
+
+
+#: The two sources of weights.
+Weights = RadialTable | PairWeights
+
+
+@dataclass(frozen=True)
+class LinearOut:
+    """The linear map behind a convolution: [in, out] of each of its output irreps; constants."""
+
+    matrices: list[Tensor]
+
+    @cached_property
+    def transposed(self) -> list[Tensor]:
+        """The same in memory order [out, in]."""
+        return [matrix.T.contiguous() for matrix in self.matrices]

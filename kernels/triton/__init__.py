@@ -1,0 +1,1 @@
+"""Kernels for GPUs, printed as Triton and compiled at the first call."""
