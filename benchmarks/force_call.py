@@ -35,13 +35,13 @@ from benchmarks.common import (
 from benchmarks.peak import peak_GFLOP_s
 from benchmarks.timing import Timing, measure
 from benchmarks.work import count
+from fastequi.engine.loaded import LoadedModel
 from fastequi.graph import Graph
 from fastequi.importers import load_model
 from fastequi.irreps import Irreps
 from fastequi.kernels.instructions import Instructions
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import state_from_atoms
-from fastequi.model.loaded import LoadedModel
 from fastequi.model.spec import LayerShapes, ModelSpec
 
 MODEL, ATOMS = "sevennet-0", 1000

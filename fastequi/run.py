@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from ase import Atoms
 
 import fastequi
+from fastequi.engine.committee import mean_of
 from fastequi.errors import PhysicsError, Stopped
 from fastequi.md.checks import check_atoms
 from fastequi.md.config import Config, to_toml
@@ -39,7 +40,6 @@ from fastequi.md.trajectory.directory import (
 )
 from fastequi.md.trajectory.outputs import Outputs
 from fastequi.md.velocities import internal_temperature_K, maxwell_boltzmann_
-from fastequi.model.committee import mean_of
 from fastequi.potential import Potential
 from fastequi.process import (
     naming,

@@ -2,7 +2,7 @@
 
 A backend is a row of `BACKENDS` and a module with the four operations of the convolution
 (convolution/definitions.py), and `prepare` where these are compiled ahead. What else of a layer it
-has compiled (linear maps, gates, radial networks) it offers under the names of `PARTS`; the rest is
+has compiled (products of linear maps, gates) it offers under the names of `PARTS`; the rest is
 differentiated by torch.
 """
 
@@ -18,7 +18,7 @@ from fastequi.errors import InputError
 from fastequi.kernels.instructions import Instructions
 
 #: Parts of a layer that a backend may have compiled.
-PARTS = ("linear", "gate", "radial")
+PARTS = ("linear", "gate")
 
 
 @dataclass(frozen=True)

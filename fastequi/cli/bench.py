@@ -14,6 +14,7 @@ from ase.build import bulk
 import fastequi
 from fastequi.cli.info import machine
 from fastequi.cli.threads import respect_quota
+from fastequi.engine.loaded import LoadedModel
 from fastequi.errors import InputError, PhysicsError
 from fastequi.graph import Graph
 from fastequi.importers import choose_device
@@ -26,7 +27,6 @@ from fastequi.md.simulation import Simulation
 from fastequi.md.state import state_from_atoms
 from fastequi.md.structure import read_structure
 from fastequi.md.velocities import maxwell_boltzmann_
-from fastequi.model.loaded import LoadedModel
 
 #: The reference keeps every message of every edge; beyond so many edges it is not timed.
 REFERENCE_EDGES = 300_000

@@ -13,9 +13,9 @@ from fastequi.cli.counter import Counter
 from fastequi.cli.error_table import Rows, error_table
 from fastequi.cli.threads import respect_quota
 from fastequi.data import Dataset, Frame, read_frames
+from fastequi.engine.committee import Committee, mean_of
+from fastequi.engine.loaded import LoadedModel
 from fastequi.errors import InputError
-from fastequi.model.committee import Committee, mean_of
-from fastequi.model.loaded import LoadedModel
 from fastequi.training.evaluate import Evaluation, check_evaluable
 from fastequi.training.evaluate import evaluate as run_evaluation
 from fastequi.training.evaluation_files import write_csv, write_json

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
+from fastequi.engine.loaded import LoadedModel, loaded
 from fastequi.errors import InputError
 from fastequi.kernels.backend import choose_kernels
 from fastequi.model.file import ModelData, read_model
-from fastequi.model.loaded import LoadedModel, loaded
 
 BUNDLED = Path(__file__).parent.parent / "models"
 DTYPES = ("float32", "float64")
@@ -49,8 +49,6 @@ def load_model(
     chosen_device = choose_device(device)
     chosen_kernels = choose_kernels(kernels, chosen_device)
     data = read_any(name_or_path, modality)
-    if kernels == "auto" and not data.spec.normalize_harmonics:
-        chosen_kernels = "reference", "fused kernels need normalised harmonics, this model has none"
     return loaded(data, str(name_or_path), chosen_device, dtype, chosen_kernels)
 
 

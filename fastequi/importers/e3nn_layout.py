@@ -13,7 +13,7 @@ from torch import Tensor
 from fastequi.errors import InputError
 from fastequi.irreps import SCALAR, Irrep
 from fastequi.kernels.instructions import Instructions
-from fastequi.model.mlp import ACTIVATIONS
+from fastequi.model.activations import ACTIVATIONS
 from fastequi.model.spec import E3NN_SILU_SCALE, E3NN_TANH_SCALE, LayerShapes
 
 #: e3nn's own order and multiplicities, where an irrep may appear more than once.

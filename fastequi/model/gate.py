@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from fastequi.irreps import PSEUDOSCALAR, SCALAR, Irreps
+from fastequi.model.activations import ACTIVATIONS
 from fastequi.model.spec import LayerShapes
 
 
@@ -21,14 +22,14 @@ class Gate(nn.Module):
 
     def forward(self, x: list[Tensor]) -> list[Tensor]:
         conv, out_irreps = self.shapes.irreps_conv, self.shapes.irreps_out
-        activated = self.silu_scale * torch.nn.functional.silu(x[conv.index(SCALAR)])
+        activated = self.silu_scale * ACTIVATIONS["silu"].function(x[conv.index(SCALAR)])
         used = out_irreps.channels(SCALAR)
         out = []
         for mul, ir in out_irreps:
             if ir == SCALAR:
                 out.append(activated[:, :, :mul])
             elif ir == PSEUDOSCALAR:
-                out.append(self.tanh_scale * torch.tanh(x[conv.index(ir)]))
+                out.append(self.tanh_scale * ACTIVATIONS["tanh"].function(x[conv.index(ir)]))
             else:
                 out.append(x[conv.index(ir)] * activated[:, :, used : used + mul])
                 used += mul

@@ -57,25 +57,21 @@ class Interaction(nn.Module):
         self, summed: list[Tensor], x: list[Tensor], species: Tensor, attributes: Tensor
     ) -> list[Tensor]:
         """New features from the summed messages and what was there."""
-        return self.finish(self.linear_out(summed), x, species, attributes)
+        return self.activated(self.connected(self.linear_out(summed), x, species, attributes))
 
-    def finish(
+    def connected(
         self, y: list[Tensor], x: list[Tensor], species: Tensor, attributes: Tensor
     ) -> list[Tensor]:
-        """The same from the mixed messages, linear_out(summed)."""
-        y = self._connected(y, x, species, attributes)
-        if self.norm is not None:
-            y = self.norm(y)
-        return self.gate(y)
-
-    def _connected(
-        self, y: list[Tensor], x: list[Tensor], species: Tensor, attributes: Tensor
-    ) -> list[Tensor]:
+        """The mixed messages, linear_out(summed), with what was there."""
         if isinstance(self.self_connection, SpeciesLinear):
             return _add(y, self.self_connection(x, attributes, species))
         if self.self_connection is not None:
             return _add(y, self.self_connection(x))
         return y
+
+    def activated(self, y: list[Tensor]) -> list[Tensor]:
+        """Behind norm and gate."""
+        return self.gate(y if self.norm is None else self.norm(y))
 
 
 def _add(a: list[Tensor], b: list[Tensor]) -> list[Tensor]:

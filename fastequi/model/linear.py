@@ -6,7 +6,6 @@ path normalisation).
 """
 
 from math import sqrt
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +36,8 @@ class BlockLinear(nn.Module):
 
     def forward(self, x: list[Tensor]) -> list[Tensor]:
         products = [
-            _Product.apply(block, self.weights[str(ir)])
-            for block, (_, ir) in zip(x, self.irreps_in, strict=True)
+            block @ (self.weights[str(ir)] / sqrt(channels))
+            for block, (channels, ir) in zip(x, self.irreps_in, strict=True)
             if ir in self.irreps_out
         ]
         return self.completed(products)
@@ -116,26 +115,3 @@ class SpeciesGroups:
         parts = block.index_select(0, self.order).split(self.sizes)
         products = [part @ matrix for part, matrix in zip(parts, matrices.unbind(), strict=True)]
         return torch.cat(products).index_select(0, self.back)
-
-
-class _Product(torch.autograd.Function):
-    """x @ w / sqrt(fan in), in one operation each way; differentiable again."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
-        ctx.save_for_backward(x, w)
-        return _scaled(x.reshape(-1, x.shape[2]), w, w.shape[0]).view(*x.shape[:2], -1)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, w = ctx.saved_tensors
-        rows = g.reshape(-1, g.shape[2])
-        needs_x, needs_w = ctx.needs_input_grad
-        dx = _scaled(rows, w.T, w.shape[0]).view_as(x) if needs_x else None
-        dw = _scaled(x.reshape(-1, x.shape[2]).T, rows, w.shape[0]) if needs_w else None
-        return dx, dw
-
-
-def _scaled(a: Tensor, b: Tensor, fan_in: int) -> Tensor:
-    """a @ b / sqrt(fan_in)."""
-    return torch.addmm(a.new_empty(()), a, b, beta=0, alpha=1 / sqrt(fan_in))

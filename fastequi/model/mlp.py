@@ -1,22 +1,12 @@
 """Perceptrons on invariants: the radial networks and the readout."""
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from fastequi.model.activations import ACTIVATIONS
 from fastequi.model.spec import MLPSpec
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "none": lambda x: x,
-    "silu": functional.silu,
-    "tanh": torch.tanh,
-    "gelu": functional.gelu,
-    "mish": functional.mish,
-    "ssp": lambda x: functional.softplus(x) - 0.6931471805599453,  # minus ln 2: zero at zero
-}
 
 
 class ScalarMLP(nn.Module):
@@ -33,14 +23,18 @@ class ScalarMLP(nn.Module):
         self.bias = nn.Parameter(torch.zeros(sizes[1], dtype=torch.float64)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        activation = ACTIVATIONS[self.spec.activation]
-        for k, (weight, scale) in enumerate(zip(self.weights, self.scales, strict=True)):
-            x = x @ (weight * scale)
+        activation = ACTIVATIONS[self.spec.activation].function
+        for k, weight in enumerate(self.scaled_weights()):
+            x = x @ weight
             if k == 0 and self.bias is not None:
                 x = x + self.bias
             if k < len(self.scales) - 1:
                 x = activation(x) * self.spec.activation_scale
         return x
+
+    def scaled_weights(self) -> list[Tensor]:
+        """Each matrix times its factor."""
+        return [weight * scale for weight, scale in zip(self.weights, self.scales, strict=True)]
 
 
 def _uniform_unit_variance(n_in: int, n_out: int) -> Tensor:

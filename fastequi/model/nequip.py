@@ -112,10 +112,16 @@ class NequIP(nn.Module):
 
     def energies(self, x: list[Tensor], graph: Graph, lengths: Tensor) -> Tensor:
         """Readout, scale, shift and nuclear repulsion: [atoms] in eV, float64."""
-        species = self.species(graph.atomic_numbers)
-        energies = self.readout(x[0].squeeze(1)).squeeze(1).to(torch.float64)
-        energies = self.scale[species] * energies + self.shift[species]
+        energies = self.atom_energies(x, self.species(graph.atomic_numbers))
         return energies + self.repulsion(graph, lengths) if self.spec.zbl else energies
+
+    def atom_energies(self, x: list[Tensor], species: Tensor) -> Tensor:
+        """Readout, scale and shift: [atoms] in eV, float64."""
+        return self.scaled_energies(self.readout(x[0].squeeze(1)), species)
+
+    def scaled_energies(self, read: Tensor, species: Tensor) -> Tensor:
+        """From what is read out, [atoms, 1]: [atoms] in eV, float64."""
+        return self.scale[species] * read.squeeze(1).to(torch.float64) + self.shift[species]
 
     def repulsion(self, graph: Graph, lengths: Tensor) -> Tensor:
         """Nuclear repulsion [atoms] in eV, float64."""

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fastequi.engine.committee import Committee
+from fastequi.engine.loaded import loaded
 from fastequi.md.trajectory.appending import write_durably
-from fastequi.model.committee import Committee
 from fastequi.model.file import read_model
-from fastequi.model.loaded import loaded
 from fastequi.training import directory as names
 from fastequi.training.evaluate import evaluate_sets
 from fastequi.training.member import Count, Member

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fastequi.engine.loaded import loaded
 from fastequi.errors import InputError, Stopped
 from fastequi.kernels.backend import BACKENDS
 from fastequi.md.trajectory.appending import write_durably
 from fastequi.md.trajectory.checkpoint import Checkpoint, check_fingerprint, latest_checkpoint
 from fastequi.model.file import ModelData
-from fastequi.model.loaded import loaded
 from fastequi.process import peak_memory_MB, reproducible, stopping_on_signals
 from fastequi.training import directory as names
 from fastequi.training.evaluate import Evaluation, evaluate_sets

@@ -89,8 +89,6 @@ def prepare(config: TrainConfig, device: torch.device, data: Data, member: int =
     network = make_network(config.model, start, data.train, data.statistics, seed)
     for dataset in sets.values():
         check_elements(network.atomic_numbers, dataset.species)
-    if config.model.kernels == "auto" and not network.spec.normalize_harmonics:
-        kernels = "reference", "other kernels need normalised harmonics, this model has none"
     set_precision(network, getattr(torch, config.model.dtype)).to(device)
     fingerprint = fingerprint_of(config, sets, start.sha256 if start else None, seed)
     return Prepared(config, data, network, kernels, provenance_of(config, sets, seed), fingerprint)

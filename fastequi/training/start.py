@@ -9,10 +9,10 @@ import torch
 from ase.data import atomic_numbers, chemical_symbols
 
 from fastequi.data import Dataset, Frame, Statistics, fit_baseline
+from fastequi.engine.loaded import loaded
 from fastequi.errors import InputError
 from fastequi.kernels.backend import choose_kernels
 from fastequi.model.file import ModelData, build_model, model_data
-from fastequi.model.loaded import loaded
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import Attributes, Parity, new_spec
 from fastequi.training.config import ModelConfig
@@ -111,8 +111,7 @@ def _add_fitted_(network: NequIP, frames: Sequence[Frame], how: str) -> None:
 
 def _residuals(network: NequIP, train: Dataset) -> list[Frame]:
     """The frames with what the network misses of their energies."""
-    quick = network.spec.normalize_harmonics
-    kernels = choose_kernels("auto" if quick else "reference", network.device)
+    kernels = choose_kernels("auto", network.device)
     potential = loaded(model_data(network), "start", network.device, "float32", kernels)
     found = evaluate(potential, train)
     missed = found.reference.energy - found.predicted.energy

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastequi.data import Batch, Dataset, batches, epoch_order
+from fastequi.data import Dataset, batches, epoch_order
+from fastequi.engine.gradients import Sampled, TangentGradient, by_double_backward
 from fastequi.errors import PhysicsError
 from fastequi.model.nequip import NequIP
 from fastequi.potential import Prediction
 from fastequi.training.adam import Adam
 from fastequi.training.averaging import AveragedNetwork, trained_tensors
-from fastequi.training.gradients import Sample, TangentGradient, by_double_backward
 from fastequi.training.loss import LossSpec, counts, terms
 from fastequi.training.metrics import ErrorSums
 from fastequi.training.parallel import Team
@@ -70,7 +70,7 @@ class Trainer:
         self.tensors = trained_tensors(network, settings.train_scales)
         self.average = AveragedNetwork(network, self.tensors, settings.ema_decay)
         self._gradient = _gradient_of(network, kernels)
-        self._predict = _prediction_of(self.average.network, kernels)
+        self._predict = TangentGradient(self.average.network, kernels).predict
         self.optimizer = Adam(
             self.tensors, settings.optimizer, schedule.learning_rate, settings.amsgrad,
             settings.weight_decay,
@@ -187,7 +187,7 @@ class Trainer:
             found.append(total.sum())
             return found[0]
 
-        prediction = self._gradient(sample_of(batch), loss)
+        prediction = self._gradient(batch, loss)
         self.train_errors.add(prediction, batch)
         return found[0].detach().cpu()
 
@@ -241,7 +241,7 @@ class Trainer:
         mine = self.team.share(range(len(self.validation)))
         for part in batches(mine, self.settings.batch_size):
             batch = self.validation.collate(part).to(self.network.device)
-            prediction = self._predict(sample_of(batch))
+            prediction = self._predict(batch)
             errors.add(prediction, batch)
             loss = sum(terms(prediction, batch, self.settings.loss, divisors).values())
             losses[part[0]] = float(loss)
@@ -270,18 +270,7 @@ class Trainer:
             self.best = Best(self.epoch, value, {n: t.cpu().clone() for n, t in tensors.items()})
 
 
-def sample_of(batch: Batch) -> Sample:
-    """The graph of a batch as gradients take it."""
-    return Sample(batch.graph, batch.pair, batch.first)
-
-
-def _gradient_of(network: NequIP, kernels: str) -> Callable[[Sample, Any], Prediction]:
+def _gradient_of(network: NequIP, kernels: str) -> Callable[[Sampled, Any], Prediction]:
     if kernels == "reference":
         return lambda sample, loss: by_double_backward(network, sample, loss)
     return TangentGradient(network, kernels)
-
-
-def _prediction_of(network: NequIP, kernels: str) -> Callable[[Sample], Prediction]:
-    if network.spec.normalize_harmonics:
-        return TangentGradient(network, kernels).predict
-    return lambda sample: network.compute(sample.graph)

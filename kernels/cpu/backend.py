@@ -2,11 +2,12 @@
 
 import torch
 
+from fastequi.kernels.cpu import gate, linear
 from fastequi.kernels.cpu.convolution import compile_all, forward, missing_kernels, vjp
 from fastequi.kernels.cpu.tangent import jvp, jvp_vjp, missing_tangents
 from fastequi.kernels.instructions import Instructions
 
-__all__ = ["forward", "jvp", "jvp_vjp", "prepare", "vjp"]
+__all__ = ["forward", "gate", "jvp", "jvp_vjp", "linear", "prepare", "vjp"]
 
 
 def prepare(

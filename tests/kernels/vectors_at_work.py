@@ -10,6 +10,7 @@ import torch
 from ase.build import bulk
 
 import fastequi
+from fastequi.engine.gradients import Sample, TangentGradient
 from fastequi.kernels.llvm.target import host
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import state_from_atoms
@@ -17,7 +18,6 @@ from fastequi.model.file import set_precision
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import new_spec
 from fastequi.potential import Prediction
-from fastequi.training.gradients import Sample, TangentGradient
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

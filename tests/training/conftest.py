@@ -15,8 +15,8 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from fastequi.data import Dataset, Frame, frame_from_atoms
+from fastequi.engine.loaded import LoadedModel, loaded
 from fastequi.model.file import model_data
-from fastequi.model.loaded import LoadedModel, loaded
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import new_spec
 

@@ -11,8 +11,8 @@ import torch
 from ase.io import iread, write
 
 from fastequi import load_model
+from fastequi.engine.committee import Committee
 from fastequi.errors import InputError, Stopped
-from fastequi.model.committee import Committee
 from fastequi.model.file import read_model
 from fastequi.training import records
 from fastequi.training.config import load_train_config

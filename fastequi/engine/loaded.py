@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
+from fastequi.engine.fused import FusedNequIP
 from fastequi.graph import Graph
 from fastequi.kernels.backend import BACKENDS
 from fastequi.model.file import ModelData, build_model
-from fastequi.model.fused import FusedNequIP
 from fastequi.model.nequip import NequIP
 from fastequi.potential import Prediction
 

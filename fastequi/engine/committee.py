@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fastequi.engine.loaded import LoadedModel
 from fastequi.errors import InputError
 from fastequi.graph import Graph
-from fastequi.model.loaded import LoadedModel
 from fastequi.potential import Prediction
 
 

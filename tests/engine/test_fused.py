@@ -7,7 +7,9 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
-from fastequi.errors import InputError
+from fastequi.engine import fused
+from fastequi.engine.fused import FusedNequIP
+from fastequi.engine.tables import radial_tables
 from fastequi.graph import Graph
 from fastequi.irreps import Parity
 from fastequi.kernels.radial_grid import N_SEGMENTS
@@ -15,9 +17,7 @@ from fastequi.kernels.radial_table import SHORTEST_A, build_tables, evaluate
 from fastequi.kernels.testing import assert_hessian_symmetric
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import state_from_atoms
-from fastequi.model import pieces
 from fastequi.model.file import model_data, save_model, set_precision
-from fastequi.model.fused import FusedNequIP, radial_tables
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import new_spec
 
@@ -102,8 +102,8 @@ def test_edges_beyond_the_cutoff_contribute_nothing():
 
 
 @pytest.mark.parametrize("kind", ["plain", "species", "normed"])
-def test_large_systems_run_in_pieces(kind: str, monkeypatch: pytest.MonkeyPatch):
-    """Ranges of receivers, recomputed in the adjoint: the same to rounding."""
+def test_large_systems_keep_less_and_compute_the_same(kind: str, monkeypatch: pytest.MonkeyPatch):
+    """Features that are computed again have the same bits."""
     spec = network_of(2, "full").spec
     connection = "species" if kind == "species" else "linear"
     layers = tuple(
@@ -111,12 +111,11 @@ def test_large_systems_run_in_pieces(kind: str, monkeypatch: pytest.MonkeyPatch)
     )
     engine = FusedNequIP(network_of(2, "full", layers=layers), "cpu")
     whole = engine.compute(graph_of(systems()))
-    for size in (1, 5):
-        monkeypatch.setattr(pieces, "ATOMS_PER_PIECE", size)
-        parts = engine.compute(graph_of(systems()))
-        assert float((whole.energies - parts.energies).abs().max()) < 1e-12
-        assert float((whole.forces - parts.forces).abs().max()) < 1e-12
-        assert torch.allclose(whole.stress, parts.stress, rtol=0, atol=1e-13, equal_nan=True)
+    monkeypatch.setattr(fused, "LEAN_FROM", 0)
+    lean = engine.compute(graph_of(systems()))
+    assert torch.equal(whole.energies, lean.energies)
+    assert torch.equal(whole.forces, lean.forces)
+    assert torch.equal(whole.stress.nan_to_num(), lean.stress.nan_to_num())
 
 
 def test_finished_potential_is_conservative():
@@ -152,13 +151,11 @@ def test_table_errors_are_measured_not_assumed():
     assert aware.slope_error < blind.slope_error
 
 
-def test_unnormalised_harmonics_are_refused_and_auto_says_why(tmp_path):
+def test_solid_harmonics(tmp_path):
+    """r^l Y_l: the radial table carries r^l."""
     from fastequi import load_model
 
-    network = network_of(1, "natural", normalize_harmonics=False)
-    with pytest.raises(InputError, match="use kernels = 'reference'"):
-        FusedNequIP(network, "cpu")
+    network = network_of(3, "full", normalize_harmonics=False)
+    assert_same(network, graph_of(systems()), energy=1e-6, forces=2e-5)
     save_model(tmp_path / "old.safetensors", model_data(network))
-    model = load_model(tmp_path / "old.safetensors", device="cpu")
-    assert model.kernels == "reference"
-    assert "normalised harmonics" in model.kernels_reason
+    assert load_model(tmp_path / "old.safetensors", device="cpu").kernels == "cpu"

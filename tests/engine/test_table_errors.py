@@ -13,14 +13,14 @@ from ase.build import bulk, molecule
 from torch import Tensor
 
 from fastequi import load_model
+from fastequi.engine.fused import FusedNequIP
+from fastequi.engine.loaded import LoadedModel
 from fastequi.errors import InputError
 from fastequi.graph import Graph
 from fastequi.kernels.radial_grid import N_SEGMENTS
 from fastequi.kernels.radial_table import evaluate
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import state_from_atoms
-from fastequi.model.fused import FusedNequIP
-from fastequi.model.loaded import LoadedModel
 from fastequi.potential import Prediction
 
 #: Largest error of a force in float64, eV/Å.
@@ -68,7 +68,12 @@ def frames_of(name: str) -> dict[str, list[Atoms]]:
             "ethanol": rattled(ethanol, 60),
             "O-H at 0.7 Å": with_pair_at(rattled(water, 100), 0, 1, 0.7),
             "C-H at 0.7 Å": with_pair_at(rattled(methane, 100), 0, 1, 0.7),
-            "H-H at 0.7 Å": with_pair_at(rattled(molecule("H2"), 150), 0, 1, 0.7),
+            # nothing else moves: many distances, or all frames were one sample of rounding
+            "H-H from 0.7 Å": [
+                atoms
+                for distance in np.linspace(0.7, 0.8, 150)
+                for atoms in with_pair_at(rattled(molecule("H2"), 1), 0, 1, distance)
+            ],
         }
     return found
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 from ase.build import bulk
 
+from fastequi.engine.committee import Committee
+from fastequi.engine.loaded import LoadedModel, loaded
 from fastequi.errors import InputError
 from fastequi.graph import Graph
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import state_from_atoms
-from fastequi.model.committee import Committee
 from fastequi.model.file import model_data
-from fastequi.model.loaded import LoadedModel, loaded
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import new_spec
 from fastequi.potential import Potential

@@ -1,0 +1,1 @@
+"""The network made fast: one walk through its layers serves dynamics and training."""

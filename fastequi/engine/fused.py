@@ -1,0 +1,78 @@
+"""FusedNequIP: a network for dynamics, with radial tables, through the operations of a backend."""
+
+import torch
+from torch import Tensor
+
+from fastequi.engine.arrangement import Order, arrange, order_of
+from fastequi.engine.repulsion import repulsion
+from fastequi.engine.tables import cached_tables
+from fastequi.engine.walk import BoundWalk, Walk
+from fastequi.graph import Graph, edge_vectors
+from fastequi.kernels.backend import BACKENDS
+from fastequi.model.nequip import NequIP
+from fastequi.potential import Prediction, prediction_from_edges
+
+#: Atoms beyond which features are computed twice rather than kept: memory, not speed, is the limit.
+LEAN_FROM = 20_000
+
+
+class FusedNequIP:
+    """A `Potential`: energies and forces of a `NequIP` network, whose weights are constants.
+
+    network  with its weights, on its device, in its precision
+    backend  a name of kernels.backend, 'cpu' for example
+    tables   radial weights of each layer
+    """
+
+    def __init__(self, network: NequIP, backend: str) -> None:
+        self.network, chosen = network, BACKENDS[backend]
+        self.walk = Walk(network, chosen, training=False)
+        chosen.prepare(
+            self.walk.instructions, network.dtype, training=False,
+            stretched=network.spec.pair_cutoffs,
+        )  # fmt: skip
+        self.tables = [t.to(network.dtype, network.device) for t in cached_tables(network)]
+        self._last: tuple[Tensor, Order, BoundWalk] | None = None
+
+    @property
+    def cutoff(self) -> float:
+        return self.network.cutoff
+
+    @property
+    def atomic_numbers(self) -> tuple[int, ...]:
+        return self.network.atomic_numbers
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.device
+
+    @torch.no_grad()
+    def compute(self, graph: Graph) -> Prediction:
+        """Energies, forces and stress."""
+        graph = graph.to(self.network.device)
+        vectors = edge_vectors(graph)
+        order, walk = self._bound(graph.atomic_numbers)
+        a = arrange(graph, order, vectors, self.network.dtype, self._stretch(graph))
+        found = walk.energies(a, self.tables, lean=graph.n_atoms > LEAN_FROM)
+        energies = a.atoms_back(found[0])
+        gradient = a.edges_back(walk.gradient(a, self.tables, *found[1:]))
+        if self.network.spec.zbl:
+            more, slope = repulsion(self.network, graph, vectors)
+            energies, gradient = energies + more, gradient + slope
+        return prediction_from_edges(graph, energies, vectors, gradient)
+
+    def _bound(self, atomic_numbers: Tensor) -> tuple[Order, BoundWalk]:
+        """The order of these atoms, and the walk for it: the same as long as the atoms are."""
+        last = None if self._last is None else self._last[0]
+        if last is not atomic_numbers and (last is None or not torch.equal(last, atomic_numbers)):
+            order = order_of(self.network.species(atomic_numbers))
+            self._last = atomic_numbers, order, self.walk.of(order)
+        assert self._last is not None
+        return self._last[1:]
+
+    def _stretch(self, graph: Graph) -> Tensor | None:
+        if not self.network.spec.pair_cutoffs:
+            return None
+        species = self.network.species(graph.atomic_numbers)
+        own = self.network.basis.pair_cutoff[species[graph.edge_dst], species[graph.edge_src]]
+        return self.network.cutoff / own

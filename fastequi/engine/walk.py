@@ -1,0 +1,133 @@
+"""The walk through the layers that dynamics and training have in common: energies and dE/dr.
+
+Dynamics is the first pass of training, forward and vjp, with tables for pair weights and with the
+linear map behind the convolution inside of it: the summed messages, the widest tensors (12 kB per
+atom in SevenNet-0), then never exist as a whole. Nothing is kept per edge between layers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastequi.engine.arrangement import Arrangement, Order
+from fastequi.engine.blocks import Blocks
+from fastequi.engine.layer import CompiledLayer, LayerParts, PlainLayer
+from fastequi.engine.readout import Readout
+from fastequi.kernels.backend import Backend
+from fastequi.kernels.convolution.weights import LinearOut, Weights
+from fastequi.model.nequip import NequIP
+
+
+@dataclass
+class Step:
+    """A layer on the way: y is what its gate was given; None where it is to be computed again.
+
+    sent    features that the convolution was given
+    send, mix, gate  what the parts have kept
+    """
+
+    y: Blocks
+    sent: Blocks | None
+    send: Any
+    mix: Any
+    gate: Any
+
+
+class Walk:
+    """A network through a backend.
+
+    training  whether tangents and gradients of weights are to follow; else weights are constants
+    """
+
+    def __init__(self, network: NequIP, backend: Backend, *, training: bool) -> None:
+        self.network, self.operations, self.training = network, backend.operations, training
+        layers = network.interactions()
+        if backend.part("linear") and backend.part("gate"):
+            copies = 2 if training else 1
+            self.layers = [CompiledLayer(layer, not training, backend, copies) for layer in layers]
+        else:
+            self.layers = [PlainLayer(layer, not training) for layer in layers]
+        self.linear_out = [
+            None if training else LinearOut(layer.linear_out.matrices()) for layer in layers
+        ]
+        self.instructions = [layer.shapes.instructions for layer in layers]
+
+    def of(self, order: Order) -> "BoundWalk":
+        """For certain atoms, with the weights as they are."""
+        network = self.network
+        with torch.set_grad_enabled(self.training):
+            attributes = network.attributes()
+            every = torch.arange(len(network.embedding), device=network.device)
+            sent = network.interactions()[0].send([network.embedding.unsqueeze(1)], every)
+            x = network.embedding[order.species].unsqueeze(1)
+            parts = [layer.of(order, attributes) for layer in self.layers]
+        return BoundWalk(self, parts, x, sent, Readout(network, order.species))
+
+
+@dataclass(frozen=True)
+class BoundWalk:
+    """first_x, the features that enter; first_sent, what each species sends in the first layer,
+    both differentiable by torch."""
+
+    walk: Walk
+    parts: list[LayerParts]
+    first_x: Tensor
+    first_sent: Blocks
+    readout: Readout
+
+    def energies(
+        self, a: Arrangement, weights: Sequence[Weights], lean: bool = False
+    ) -> tuple[Tensor, list[Step], Any]:
+        """(E [atoms] in eV, float64; and what `gradient` takes).
+
+        lean  keep y of each layer and compute the rest again: half of the memory
+        """
+        x, steps = [self.first_x.detach()], []
+        for k, parts in enumerate(self.parts):
+            sent, send = self._sent(k, x)
+            summed = self.walk.operations.forward(*self._arguments(k, a, sent, weights))
+            y, mix = parts.mix.forward(summed, x)
+            x, gate = parts.gate.forward(y)
+            steps.append(Step(y, None, None, mix, None) if lean else Step(y, sent, send, mix, gate))
+        (energies,), kept = self.readout.forward(x)
+        return energies, steps, kept
+
+    def gradient(
+        self, a: Arrangement, weights: Sequence[Weights], steps: list[Step], kept: Any
+    ) -> Tensor:
+        """dE/dr [edges, 3] in eV/Å of the sum of the energies."""
+        ones = torch.ones(len(a.order.species), dtype=torch.float64, device=a.vectors.device)
+        (g,) = self.readout.vjp(kept, [ones])
+        total, gate = torch.zeros_like(a.vectors), None
+        for k in reversed(range(len(self.parts))):
+            parts, step = self.parts[k], steps[k]
+            gate = step.gate if step.gate is not None else gate
+            if gate is None:  # the last layer of a lean walk
+                _, gate = parts.gate.forward(step.y)
+            sent, send, before = step.sent, step.send, None
+            if sent is None:
+                x, before = self.parts[k - 1].gate.forward(steps[k - 1].y) if k else ([], None)
+                sent, send = self._sent(k, x)
+            (gy,) = parts.gate.vjp(gate, g)
+            gm, gx = parts.mix.vjp(step.mix, gy)
+            gs = [torch.zeros_like(block) for block in sent] if k else None
+            total += self.walk.operations.vjp(gm, *self._arguments(k, a, sent, weights), dx=gs)
+            if gs is not None:
+                (g,) = parts.send.vjp(send, gs, onto=gx or None)
+            gate = before
+        return total
+
+    def _sent(self, k: int, x: Blocks) -> tuple[Blocks, Any]:
+        """What senders send, and what the part has kept; in the first layer, species send."""
+        if k == 0:
+            return [block.detach() for block in self.first_sent], None
+        return self.parts[k].send.forward(x)
+
+    def _arguments(
+        self, k: int, a: Arrangement, sent: Blocks, weights: Sequence[Weights]
+    ) -> tuple[Any, ...]:
+        edges, walk = a.by_atom if k else a.by_species, self.walk
+        return sent, a.vectors, edges, weights[k], walk.instructions[k], walk.linear_out[k]
