@@ -71,7 +71,8 @@ class Integrator(ABC):
     def extra_state(self, state: State) -> dict[str, Tensor]:
         """What this ensemble needs in `State.extra`, as it is before the first step.
 
-        Tensors of any shape and dtype on the device of `state`, whose forces are not known yet.
+        Tensors of any shape and dtype on the device of `state`, whose forces are not known yet;
+        steps write into them.
         """
         return {}
 
