@@ -52,6 +52,7 @@ def reproducible(device: torch.device) -> Iterator[None]:
     torch's compiler: seconds, 150 MB, and functions that keep a process group alive for ever.
     """
     before = torch.get_deterministic_debug_mode()
+    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic
     fill_before = memory.fill_uninitialized_memory
     if device.type == "cpu":
@@ -61,6 +62,8 @@ def reproducible(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.set_deterministic_debug_mode(before)
+        if only_warns and not before:  # a mode has no word for this: off, and a warning if put on
+            torch.use_deterministic_algorithms(False, warn_only=True)
         memory.fill_uninitialized_memory = fill_before
 
 

@@ -1,7 +1,6 @@
 """From an md.toml to a finished run: the one place where names in a TOML become objects."""
 
 import hashlib
-import inspect
 import json
 import math
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from fastequi.md.checks import check_atoms
 from fastequi.md.config import Config, to_toml
 from fastequi.md.disagreement import Disagreeing, TooUncertain
 from fastequi.md.integrators import INTEGRATORS
+from fastequi.md.integrators.integrator import parameters
 from fastequi.md.simulation import Simulation
 from fastequi.md.state import State, state_from_atoms
 from fastequi.md.structure import read_structure
@@ -156,7 +156,7 @@ def drawing_temperature_K(config: Config, atoms: Atoms) -> float | None:
 def build_simulation(config: Config, potential: Potential, state: State) -> Simulation:
     """A simulation of `state` as the config says. The integrator takes its settings by name."""
     kind = INTEGRATORS[config.dynamics.ensemble]
-    settings = {name: getattr(config.dynamics, name) for name in inspect.signature(kind).parameters}
+    settings: dict[str, Any] = {name: getattr(config.dynamics, name) for name in parameters(kind)}
     return Simulation(state, potential, kind(**settings), skin_A=config.neighbors.skin_A)
 
 
@@ -166,16 +166,14 @@ def fingerprint_of(config: Config, atoms: Atoms, potential: LoadedModel) -> dict
     for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, atoms.get_masses(),
                   atoms.get_momenta()):  # fmt: skip
         digest.update(array.tobytes())
+    dynamics = config.dynamics.model_dump(exclude={"steps", "device"}, exclude_none=True)
     return {
         "model.sha256": potential.sha256,
         "model.dtype": potential.dtype_name,
         "model.modality": config.model.modality,
         "system.atoms": digest.hexdigest(),
         "output.trajectory_format": config.output.trajectory_format,
-        **{
-            f"dynamics.{name}": value
-            for name, value in config.dynamics.model_dump(exclude={"steps", "device"}).items()
-        },
+        **{f"dynamics.{name}": value for name, value in dynamics.items()},
     }
 
 

@@ -15,6 +15,7 @@ from fastequi import settings
 from fastequi.kernels.backend import BACKENDS
 from fastequi.md.config_problems import VOCABULARY, file_problems
 from fastequi.md.disagreement import ACTIONS
+from fastequi.md.ensemble_keys import with_own_keys
 from fastequi.md.integrators import INTEGRATORS
 from fastequi.md.trajectory.directory import TRAJECTORIES
 from fastequi.settings import (
@@ -73,20 +74,21 @@ class ModelConfig(Section):
         return (self.name,) if isinstance(self.name, str) else self.name
 
 
-class DynamicsConfig(Section):
-    """[dynamics]: what moves the atoms, for how long."""
+class SharedDynamics(Section):
+    """What every ensemble is told."""
 
-    ensemble: Annotated[str, one_of(*INTEGRATORS)] = Field(
-        default="nvt-langevin", description="nve (velocity Verlet) or nvt-langevin (BAOAB)"
-    )
+    ensemble: str = "nvt-langevin"
     timestep_fs: Positive = Field(default=1.0, description="fs; 0.5 where there is hydrogen")
     steps: int = Field(ge=0, description="the total: --resume goes on to it")
     temperature_K: NonNegative = Field(
         default=300.0, description="K; also of the first velocities, unless the structure has some"
     )
-    friction_per_ps: Positive = Field(default=1.0, description="1/ps, of nvt-langevin")
     seed: Seed = Field(default=0, description="of the first velocities and of the noise")
     device: Device = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+
+
+class DynamicsConfig(with_own_keys(SharedDynamics, INTEGRATORS)):
+    """[dynamics]: what moves the atoms, for how long."""
 
 
 class NeighborsConfig(Section):

@@ -31,8 +31,8 @@ _ALIASES = {
     "restart_every": "checkpoint_every",
 }
 
+#: Ensembles of other programs.
 _NOT_OFFERED = {
-    "model.kernels": ("cpu", "triton"),
     "dynamics.ensemble": (
         "nvt-nose-hoover", "nvt-csvr", "nvt-berendsen", "npt-mttk", "npt-csvr", "npt-berendsen",
         "npt-langevin", "nph", "minimize", "nvt", "npt",

@@ -60,7 +60,7 @@ class Simulation:
     ) -> None:
         """Checks the structures; raises InputError naming everything that is wrong with them.
 
-        A `State` is taken as it is, with its step, and is written into.
+        A `State` is taken as it is, with its step and extra state, and is written into.
         """
         if isinstance(atoms, State):
             check_state(atoms, potential)
@@ -71,6 +71,7 @@ class Simulation:
         self.state = state.to(device if device is not None else potential.device)
         self.potential = potential
         self.integrator = integrator
+        integrator.start_(self.state)
         self.neighbors = NeighborList(potential.cutoff, skin_A)
         self.observers = list(observers)
         self.forces_are_current = False

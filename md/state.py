@@ -4,7 +4,7 @@ Units: Å, Å/fs, amu, eV, eV/Å, eV/Å³, K, GPa. Everything with a fraction is
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
@@ -42,8 +42,8 @@ class State:
     energy          [systems]        eV, potential energy; NaN until it is computed
     energies        [atoms]          eV, each atom's share; NaN until they are computed
     stress          [systems, 3, 3]  eV/Å³, ASE's sign; NaN where the cell has no volume
-    heat            [systems]        eV, what the thermostat has put in since step 0
     step            int              steps done
+    extra           name -> tensor   what the integrator declares and nobody else looks into
     """
 
     positions: Tensor
@@ -57,8 +57,8 @@ class State:
     energy: Tensor
     energies: Tensor
     stress: Tensor
-    heat: Tensor
     step: int = 0
+    extra: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def n_atoms(self) -> int:
@@ -82,16 +82,17 @@ class State:
             positions=self.positions.clone(),
             velocities=self.velocities.clone(),
             cell=self.cell.clone(),
-            heat=self.heat.clone(),
+            extra={name: tensor.clone() for name, tensor in self.extra.items()},
         )
 
     def to(self, device: torch.device | str) -> "State":
         """The same state on another device; itself where it is there already."""
         if self.device == torch.device(device):
             return self
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "step"}
-        moved = {name: tensor.to(device) for name, tensor in tensors.items()}
-        return State(**moved, step=self.step)
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved = {n: v.to(device) for n, v in values.items() if isinstance(v, Tensor)}
+        extra = {name: tensor.to(device) for name, tensor in self.extra.items()}
+        return replace(self, **moved, extra=extra)
 
 
 def state_from_atoms(atoms: Atoms | Sequence[Atoms], device: torch.device | str = "cpu") -> State:
@@ -124,7 +125,6 @@ def state_from_atoms(atoms: Atoms | Sequence[Atoms], device: torch.device | str 
         energy=unknown(n_systems),
         energies=unknown(n_atoms),
         stress=unknown(n_systems, 3, 3),
-        heat=torch.zeros(n_systems, dtype=torch.float64, device=device),
     )
 
 

@@ -24,6 +24,17 @@ def test_sums_in_a_fixed_order_only_within(mode):
         torch.set_deterministic_debug_mode("default")
 
 
+def test_a_warning_that_waits_to_be_switched_on_is_kept():
+    torch.use_deterministic_algorithms(False, warn_only=True)
+    try:
+        with reproducible(torch.device("cpu")):
+            assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.set_deterministic_debug_mode("default")
+
+
 RUN = """
 [system]
 structure = "si.extxyz"

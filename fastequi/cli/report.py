@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,12 @@ from fastequi.md.state import kinetic_energy
 from fastequi.md.trajectory.directory import LOG, own_files
 from fastequi.md.velocities import drift_velocity
 from fastequi.run import Setup
+
+#: How the names of parameters end -> how the unit is written.
+_SYMBOLS = {"per_ps": "/ps", "fs": "fs", "K": "K", "GPa": "GPa"}
+
+#: Columns of the log that an ensemble may hold at a value -> what, in which unit, decimals.
+_CONTROLLED = {"temperature_K": ("temperature", "K", 1), "pressure_GPa": ("pressure", "GPa", 3)}
 
 
 def print_setup(setup: Setup, resume: bool) -> None:
@@ -29,15 +36,13 @@ def describe(setup: Setup, resume: bool) -> dict[str, str]:
     potential = setup.potential
     step = setup.simulation.state.step
     total_ps = dynamics.steps * dynamics.timestep_fs * 1e-3
-    bath = f", {dynamics.temperature_K:g} K, friction {dynamics.friction_per_ps:g} /ps"
     return {
         "atoms": f"{len(setup.atoms)} ({setup.atoms.get_chemical_formula()})",
         "cell": _cell(setup),
         "model": f"{potential.name}, {potential.dtype_name}, cutoff {potential.cutoff:g} Å",
         "kernels": f"{potential.kernels} ({potential.kernels_reason})",
         "device": _device(potential.device),
-        "ensemble": f"{dynamics.ensemble}{'' if dynamics.ensemble == 'nve' else bath}, "
-        f"timestep {dynamics.timestep_fs:g} fs",
+        "ensemble": in_words(setup.simulation.integrator.description()),
         "velocities": _velocities(setup),
         "steps": f"{step} to {dynamics.steps} ({total_ps:g} ps){_start(setup, resume)}",
         "output": f"{output.directory}: log every {output.log_every}, {output.trajectory_format} "
@@ -54,7 +59,8 @@ def print_result(setup: Setup, summary: dict[str, Any]) -> None:
         f"\n{summary['steps_per_s']:.4g} steps/s, {summary['atom_steps_per_s']:.4g} atom-steps/s, "
         f"{summary['ns_per_day']:.4g} ns/day, peak memory {summary['peak_memory_MB']:.0f} MB"
     )
-    print(physics(setup.directory / LOG, setup.config.dynamics.ensemble, len(setup.atoms)))
+    description = setup.simulation.integrator.description()
+    print(physics(setup.directory / LOG, description, len(setup.atoms)))
     print(f"written to {setup.directory}:")
     for path in own_files(setup.directory):
         print(f"  {path.relative_to(setup.directory)} ({_size(path)})")
@@ -69,22 +75,40 @@ def time_table(summary: dict[str, Any]) -> list[tuple[str, float, float]]:
     return [*rows, ("total", total, sum(share for _, _, share in rows))]
 
 
-def physics(log: Path, ensemble: str, atoms: int) -> str:
-    """Energy drift (nve) or mean temperature and its spread, from the rows of a log."""
+def in_words(description: Mapping[str, object]) -> str:
+    """An integrator's description as a user reads it: 'nve, timestep 1 fs'."""
+    parameters = dict(description)
+    words = [str(parameters.pop("ensemble"))]
+    for name, value in parameters.items():
+        unit = next((unit for unit in _SYMBOLS if name.endswith(f"_{unit}")), "")
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        what = name.removesuffix(f"_{unit}").replace("_", " ")
+        words.append(f"{what} {text} {_SYMBOLS.get(unit, '')}".rstrip())
+    return ", ".join(words)
+
+
+def physics(log: Path, description: Mapping[str, object], atoms: int) -> str:
+    """Whether the physics held, from the rows of a log: the drift of the conserved energy, and
+    mean and spread of what the ensemble controls (of its description)."""
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
     time_ps = np.array([float(row["time_ps"]) for row in rows])
     if len(rows) < 3 or time_ps[-1] == time_ps[0]:
         return f"{len(rows)} rows in the log: too few for statistics"
-    if ensemble == "nve":
-        conserved = np.array([float(row["conserved_eV"]) for row in rows]) / atoms * 1e3
-        drift = np.polyfit(time_ps, conserved - conserved[0], 1)[0]
-        return f"energy drift {drift:.3g} meV/atom/ps over {time_ps[-1] - time_ps[0]:.4g} ps"
-    late = np.array([float(row["temperature_K"]) for row in rows])[len(rows) // 2 :]
-    return (
-        f"temperature {late.mean():.1f} K, spread {late.std():.1f} K "
-        f"(last half, {len(late)} rows of the log)"
-    )
+    conserved = np.array([float(row["conserved_eV"]) for row in rows]) / atoms * 1e3
+    drift = np.polyfit(time_ps, conserved - conserved[0], 1)[0]
+    controlled = [name for name in _CONTROLLED if name in description]
+    lines = []
+    for name in controlled:
+        what, unit, digits = _CONTROLLED[name]
+        late = np.array([float(row[name]) for row in rows])[len(rows) // 2 :]
+        lines.append(
+            f"{what} {late.mean():.{digits}f} {unit}, spread {late.std():.{digits}f} {unit} "
+            f"(last half, {len(late)} rows of the log)"
+        )
+    energy = "conserved energy" if controlled else "energy"
+    span_ps = time_ps[-1] - time_ps[0]
+    return "\n".join([*lines, f"{energy} drift {drift:.3g} meV/atom/ps over {span_ps:.4g} ps"])
 
 
 def _cell(setup: Setup) -> str:

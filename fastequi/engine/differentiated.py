@@ -52,7 +52,7 @@ def carried(
     """(f(v), f'(v) t), both differentiable by v, t and what f is made of.
 
     The pullback is linear in the gradient that it is given, and its derivative by that is the map
-    that carries tangents. (torch.func.jvp would load torch's compiler, seconds before a first step.)
+    that carries tangents. (torch.func.jvp would load torch's compiler, which takes seconds.)
     """
     out = list(function(*values))
     g = [torch.zeros_like(block, requires_grad=True) for block in out]

@@ -1,9 +1,15 @@
 """Diffusion: how far atoms get in a time, and the coefficient that follows from it."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from fastequi.errors import InputError
+from fastequi.md.analysis.analysis import Analysis, Column, Columns
+from fastequi.md.analysis.frames import interval_fs, positions_of
 
 
 def mean_squared_displacement(positions: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -54,3 +60,25 @@ def without_drift(
     A thermostat that pushes atoms (Langevin) also moves the whole, which is not diffusion.
     """
     return positions - np.einsum("fac,a->fc", positions, masses / masses.sum())[:, None]
+
+
+def msd_columns(frames: Sequence[Atoms]) -> Columns:
+    """`mean_squared_displacement` of all atoms and of each element, without the drift of all."""
+    times_ps = np.arange(len(frames), dtype=np.float64) * (interval_fs(frames) * 1e-3)
+    positions = without_drift(positions_of(frames), frames[0].get_masses())
+    numbers = frames[0].numbers
+    by_element = {
+        f"msd_{chemical_symbols[z]}_A2": mean_squared_displacement(positions[:, numbers == z])
+        for z in np.unique(numbers)
+    }
+    return {"time_ps": times_ps, "msd_A2": mean_squared_displacement(positions), **by_element}
+
+
+MSD = Analysis(
+    msd_columns,
+    (
+        Column("time_ps", "ps", "time"),
+        Column("msd_A2", "Å²", "mean squared displacement"),
+        Column("msd_*_A2", "Å²", "mean squared displacement of an element"),
+    ),
+)

@@ -9,6 +9,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from fastequi.errors import InputError
+from fastequi.md.analysis.analysis import Analysis, Column, Columns
 from fastequi.md.neighbors.build import build_edges
 
 #: Elements of a pair in the order of their atomic numbers.
@@ -43,13 +44,32 @@ def radial_distribution(
     return 0.5 * (edges[1:] + edges[:-1]), g
 
 
+def rdf_columns(frames: Sequence[Atoms], r_max_A: float | None = None, bins: int = 200) -> Columns:
+    """`radial_distribution` of each pair of elements, as far as all cells allow unless said."""
+    if r_max_A is None:
+        r_max_A = min((_longest_r(frame) for frame in frames if frame.pbc.all()), default=0.0)
+    r, g = radial_distribution(frames, r_max_A, bins)
+    return {"r_A": r, **{f"g_{'_'.join(pair)}": values for pair, values in g.items()}}
+
+
+RDF = Analysis(
+    rdf_columns,
+    (Column("r_A", "Å", "distance"), Column("g_*", "", "radial distribution function")),
+)
+
+
+def _longest_r(frame: Atoms) -> float:
+    """Half the smallest height of the cell in Å: further away, an atom has several images."""
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(frame.cell.array), axis=0)
+    return float(0.5 * heights.min())
+
+
 def _check(frame: Atoms, k: int, numbers: NDArray[np.int64], r_max_A: float) -> None:
     if not np.array_equal(frame.numbers, numbers):
         raise InputError(f"frame {k} has other atoms than frame 0")
     if not frame.pbc.all():
         raise InputError(f"frame {k} is not periodic in three directions")
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(frame.cell.array), axis=0)
-    limit = 0.5 * heights.min()
+    limit = _longest_r(frame)
     if not 0.0 < r_max_A <= limit * (1.0 + 1e-12):
         raise InputError(
             f"r_max_A must be above 0 and at most {limit:.4g} Å, half the smallest height of the "

@@ -9,11 +9,15 @@ is the ensemble to take velocities from.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+from ase import Atoms
 from numpy.typing import NDArray
 
 from fastequi.errors import InputError
+from fastequi.md.analysis.analysis import Analysis, Column, Columns
+from fastequi.md.analysis.frames import interval_fs, velocities_of
 from fastequi.units import LIGHT_CM_PER_FS
 
 #: The narrowest peak of a Hann window spans this many points between zero and zero.
@@ -72,3 +76,24 @@ def without_timestep_error(
     """
     phase_per_cm = np.pi * LIGHT_CM_PER_FS * timestep_fs  # Ω dt / 2 at 1/cm
     return np.sin(phase_per_cm * wavenumbers) / phase_per_cm
+
+
+def spectrum_columns(
+    frames: Sequence[Atoms], resolution_per_cm: float = 10.0, timestep_fs: float | None = None
+) -> Columns:
+    """`vibrational_spectrum` of all atoms; given the timestep, `without_timestep_error`."""
+    every_fs = interval_fs(frames)
+    velocities, masses = velocities_of(frames), frames[0].get_masses()
+    wavenumbers, density = vibrational_spectrum(velocities, masses, every_fs, resolution_per_cm)
+    if timestep_fs is not None:
+        wavenumbers = without_timestep_error(wavenumbers, timestep_fs)
+    return {"wavenumber_per_cm": wavenumbers, "density_cm": density}
+
+
+SPECTRUM = Analysis(
+    spectrum_columns,
+    (
+        Column("wavenumber_per_cm", "1/cm", "wavenumber"),
+        Column("density_cm", "cm", "vibrational density of states"),
+    ),
+)

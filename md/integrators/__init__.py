@@ -4,6 +4,12 @@ from fastequi.md.integrators.integrator import Integrator
 from fastequi.md.integrators.langevin import LangevinBAOAB
 from fastequi.md.integrators.nve import VelocityVerlet
 
-INTEGRATORS = {"nve": VelocityVerlet, "nvt-langevin": LangevinBAOAB}
+INTEGRATORS: dict[str, type[Integrator]] = {
+    kind.ensemble: kind
+    for kind in (
+        VelocityVerlet,
+        LangevinBAOAB,
+    )
+}
 
 __all__ = ["INTEGRATORS", "Integrator", "LangevinBAOAB", "VelocityVerlet"]

@@ -6,35 +6,47 @@ every stable timestep, to fourth order at high friction otherwise.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from fastequi.md.integrators.integrator import positive
+from fastequi.md.integrators.integrator import Integrator, PerBatch, check_positive
 from fastequi.md.integrators.steps import drift_, kick_, ornstein_uhlenbeck_
 from fastequi.md.noise import THERMOSTAT_STREAM, AtomNoise
 from fastequi.md.state import State, atoms_per_system, kinetic_energy
 from fastequi.md.velocities import temperature_per_system
+from fastequi.settings import Positive
 
 
-class LangevinBAOAB:
+@dataclass(frozen=True)
+class LangevinBAOAB(Integrator):
     """NVT dynamics in a heat bath; invariant: total energy minus the heat put in.
 
     temperature_K: one for all systems or one per system. seed: see `fastequi.md.noise.AtomNoise`.
+    Its extra state is `heat` [systems]: eV that the bath has put in since step 0.
     """
 
-    def __init__(
-        self,
-        timestep_fs: float,
-        temperature_K: float | Sequence[float],
-        friction_per_ps: float = 1.0,
-        seed: int | Sequence[int] = 0,
-    ) -> None:
-        self.timestep_fs = positive("timestep_fs", timestep_fs)
-        self.friction_per_ps = positive("friction_per_ps", friction_per_ps)
-        self.temperature_K = temperature_K
-        self.seed = seed
-        self._noise: AtomNoise | None = None
+    ensemble = "nvt-langevin"
+    method = "BAOAB"
+
+    timestep_fs: float
+    temperature_K: float | Sequence[float]
+    friction_per_ps: Annotated[Positive, Field(description="1/ps")] = 1.0
+    seed: int | Sequence[int] = 0
+    _bath: PerBatch[tuple[AtomNoise, Tensor]] = field(
+        init=False, repr=False, compare=False, default_factory=PerBatch
+    )
+
+    def __post_init__(self) -> None:
+        check_positive("timestep_fs", self.timestep_fs)
+        check_positive("friction_per_ps", self.friction_per_ps)
+
+    def extra_state(self, state: State) -> dict[str, Tensor]:
+        """No heat yet."""
+        return {"heat": torch.zeros(state.n_systems, dtype=torch.float64, device=state.device)}
 
     def step_(self, state: State, forces_: Callable[[State], None]) -> None:
         """B t/2, A t/2, O t, A t/2, forces, B t/2."""
@@ -48,14 +60,16 @@ class LangevinBAOAB:
 
     def _thermostat_(self, state: State) -> None:
         """O, with its heat on the books."""
-        if self._noise is None or self._noise.system_idx is not state.system_idx:
-            self._noise = AtomNoise(self.seed, state.system_idx)
-            self._temperature = temperature_per_system(self.temperature_K, state)
-        noise = self._noise.normal(state.step, THERMOSTAT_STREAM)
+        noise, temperature = self._bath.get(state, self._make_bath)
         before = kinetic_energy(state)
         friction_per_fs = self.friction_per_ps * 1e-3
-        ornstein_uhlenbeck_(state, friction_per_fs, self._temperature, self.timestep_fs, noise)
-        state.heat += kinetic_energy(state) - before
+        drawn = noise.normal(state.step, THERMOSTAT_STREAM)
+        ornstein_uhlenbeck_(state, friction_per_fs, temperature, self.timestep_fs, drawn)
+        state.extra["heat"] += kinetic_energy(state) - before
+
+    def _make_bath(self, state: State) -> tuple[AtomNoise, Tensor]:
+        noise = AtomNoise(self.seed, state.system_idx)
+        return noise, temperature_per_system(self.temperature_K, state)
 
     def degrees_of_freedom(self, state: State) -> Tensor:
         """3N: the bath exchanges momentum too."""
@@ -67,14 +81,4 @@ class LangevinBAOAB:
 
     def conserved_energy(self, state: State) -> Tensor:
         """Potential plus kinetic energy minus heat [systems] in eV."""
-        return state.energy + kinetic_energy(state) - state.heat
-
-    def description(self) -> dict[str, object]:
-        """Ensemble and parameters."""
-        return {
-            "ensemble": "nvt-langevin",
-            "timestep_fs": self.timestep_fs,
-            "temperature_K": self.temperature_K,
-            "friction_per_ps": self.friction_per_ps,
-            "seed": self.seed,
-        }
+        return state.energy + kinetic_energy(state) - state.extra["heat"]

@@ -5,20 +5,27 @@ reversible; conserves total momentum and, up to a bounded error in timestep², t
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from fastequi.md.integrators.integrator import positive
+from fastequi.md.integrators.integrator import Integrator, check_positive
 from fastequi.md.integrators.steps import drift_, kick_
 from fastequi.md.state import State, kinetic_energy
 from fastequi.md.velocities import internal_degrees_of_freedom, internal_kinetic_energy
 
 
-class VelocityVerlet:
+@dataclass(frozen=True)
+class VelocityVerlet(Integrator):
     """NVE dynamics; invariant: the total energy."""
 
-    def __init__(self, timestep_fs: float) -> None:
-        self.timestep_fs = positive("timestep_fs", timestep_fs)
+    ensemble = "nve"
+    method = "velocity Verlet"
+
+    timestep_fs: float
+
+    def __post_init__(self) -> None:
+        check_positive("timestep_fs", self.timestep_fs)
 
     def step_(self, state: State, forces_: Callable[[State], None]) -> None:
         """kick t/2, drift t, forces, kick t/2."""
@@ -39,7 +46,3 @@ class VelocityVerlet:
     def conserved_energy(self, state: State) -> Tensor:
         """Potential plus kinetic energy [systems] in eV."""
         return state.energy + kinetic_energy(state)
-
-    def description(self) -> dict[str, object]:
-        """Ensemble and parameters."""
-        return {"ensemble": "nve", "timestep_fs": self.timestep_fs}

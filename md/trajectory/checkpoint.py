@@ -10,7 +10,7 @@ import json
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ from fastequi.md.trajectory.appending import write_durably
 
 #: How many checkpoints are kept: one may be lost with a disk block, not two.
 KEEP = 2
-FORMAT = 1
+#: 2 has the extra state of the integrator by name; 1 had `heat`, whatever the ensemble.
+FORMAT = 2
+_EXTRA = "extra."
 _HEADER = "fastequi_checkpoint"
 _NAME = re.compile(r"step-(\d{9,})\.safetensors")
 
@@ -35,7 +37,7 @@ _NAME = re.compile(r"step-(\d{9,})\.safetensors")
 class Checkpoint:
     """What a checkpoint file holds.
 
-    tensors       fields of State that are tensors, on the CPU
+    tensors       fields of State that are tensors, on the CPU; its extra ones as `extra.NAME`
     numbers       the other fields of State, `step` among them
     fingerprint   what must not change between a run and its continuation
     offsets       length of each record file at this step (bytes or frames), by file name
@@ -56,20 +58,23 @@ class Checkpoint:
 
     def state(self) -> State:
         """The state as it was, on the CPU."""
-        return State(**self.tensors, **self.numbers)
+        fields_ = {n: t for n, t in self.tensors.items() if not n.startswith(_EXTRA)}
+        extra = {n.removeprefix(_EXTRA): t for n, t in self.tensors.items() if n not in fields_}
+        return State(**fields_, **self.numbers, extra=extra)
 
 
 def checkpoint_of(
     state: State, fingerprint: Mapping[str, Any], elapsed_s: Mapping[str, float]
 ) -> Checkpoint:
     """Copy a state to the host; the offsets are for the writer to fill in."""
-    tensors, numbers = {}, {}
-    for field in fields(state):
-        value = getattr(state, field.name)
-        if isinstance(value, Tensor):
-            tensors[field.name] = value.detach().cpu().clone().contiguous()
-        else:
-            numbers[field.name] = value
+    values = {f.name: getattr(state, f.name) for f in fields(state) if f.name != "extra"}
+    values |= {f"{_EXTRA}{name}": tensor for name, tensor in state.extra.items()}
+    tensors = {
+        name: value.detach().cpu().clone().contiguous()
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }
+    numbers = {name: value for name, value in values.items() if name not in tensors}
     versions = {"fastequi": __version__, "torch": torch.__version__}
     return Checkpoint(tensors, numbers, dict(fingerprint), {}, dict(elapsed_s), versions)
 
@@ -103,9 +108,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     digest = header.pop("sha256", None)
     if digest != _digest(tensors, header):
         raise InputError(f"{path}: damaged (its checksum does not fit its contents)")
-    if header.pop("format") != FORMAT:
+    written_as = header.pop("format")
+    if written_as not in (1, FORMAT):
         raise InputError(f"{path}: written by another version of fastequi ({header['versions']})")
-    return Checkpoint(tensors=tensors, **header)
+    checkpoint = Checkpoint(tensors=tensors, **header)
+    return _from_format_1(checkpoint) if written_as == 1 else checkpoint
 
 
 def latest_checkpoint(folder: Path) -> Checkpoint | None:
@@ -142,6 +149,17 @@ def check_fingerprint(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             + "\n".join(rows)
             + "\nundo these changes, or start anew with --overwrite or another output directory"
         )
+
+
+def _from_format_1(old: Checkpoint) -> Checkpoint:
+    """What only Langevin dynamics need was then in every state and in every fingerprint."""
+    tensors, fingerprint = dict(old.tensors), dict(old.fingerprint)
+    heat = tensors.pop("heat", None)  # the checkpoint of a training has none
+    if heat is not None and fingerprint["dynamics.ensemble"] == "nvt-langevin":
+        tensors[f"{_EXTRA}heat"] = heat
+    else:
+        fingerprint.pop("dynamics.friction_per_ps", None)
+    return replace(old, tensors=tensors, fingerprint=fingerprint)
 
 
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:

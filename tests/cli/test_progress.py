@@ -9,6 +9,7 @@ import pytest
 
 from fastequi.cli import progress
 from fastequi.cli.report import physics, time_table
+from fastequi.md.integrators import LangevinBAOAB, VelocityVerlet
 from fastequi.md.trajectory.log import LOG_COLUMNS, LogFile
 
 
@@ -65,13 +66,18 @@ def write_log(path: Path, values: list[float]) -> Path:
     return path
 
 
+NVE = VelocityVerlet(0.5).description()
+NVT = LangevinBAOAB(0.5, 300.0).description()
+
+
 def test_drift_and_temperature(tmp_path):
     log = write_log(tmp_path / "log.csv", [1.0, 1.1, 1.2, 1.3])
-    assert physics(log, "nve", 100) == "energy drift 2 meV/atom/ps over 1.5 ps"
+    assert physics(log, NVE, 100) == "energy drift 2 meV/atom/ps over 1.5 ps"
     log = write_log(tmp_path / "log.csv", [0.0, 0.0, 299.0, 301.0])
-    assert "temperature 300.0 K, spread 1.0 K" in physics(log, "nvt-langevin", 100)
+    assert "temperature 300.0 K, spread 1.0 K" in physics(log, NVT, 100)
+    assert "conserved energy drift 2.4e+03 meV/atom/ps over 1.5 ps" in physics(log, NVT, 100)
     log = write_log(tmp_path / "log.csv", [300.0])
-    assert "too few" in physics(log, "nve", 100)
+    assert "too few" in physics(log, NVE, 100)
 
 
 def test_duration():

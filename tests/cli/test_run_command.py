@@ -66,7 +66,8 @@ def test_summary_counts_all_sessions(toml, command, tmp_path):
 def test_says_what_it_does_and_where_the_time_went(toml, command):
     out = command("run", toml(steps=20)).out
     for part in ("32 (Ar32)", "10.6 x 10.6 x 10.6 Å", "toy, float64, cutoff 7.5 Å",
-                 "reference (a toy)", "cpu", "nvt-langevin, 60 K, friction 5 /ps, timestep 4 fs",
+                 "reference (a toy)", "cpu",
+                 "nvt-langevin, timestep 4 fs, temperature 60 K, friction 5 /ps, seed 3",
                  "Maxwell-Boltzmann at 60 K, seed 3", "0 to 20 (0.08 ps)", "steps/s", "ns/day",
                  "peak memory", "temperature", "log.csv ("):  # fmt: skip
         assert part in out, part

@@ -141,9 +141,12 @@ def test_a_restart_is_no_restart_bit_for_bit(integrator: Integrator, dtype: torc
     calls = second.neighbors.queries
     second.run(37)
     assert second.neighbors.queries - calls == 37  # the forces were not computed again
-    for name in ("positions", "velocities", "forces", "energy", "heat", "step"):
+    for name in ("positions", "velocities", "forces", "energy", "step"):
         got, expected = getattr(second.state, name), getattr(whole.state, name)
         assert torch.equal(torch.as_tensor(got), torch.as_tensor(expected)), name
+    assert set(second.state.extra) == set(whole.state.extra)
+    for name, expected in whole.state.extra.items():
+        assert torch.equal(second.state.extra[name], expected), name
 
 
 def test_observers_see_step_zero_once_and_then_every_so_often() -> None:
@@ -213,7 +216,7 @@ def test_thermodynamics_has_the_columns_of_the_log() -> None:
     assert row["total_energy_eV"] == pytest.approx(atoms.get_total_energy())
     assert row["temperature_K"] == pytest.approx(atoms.get_temperature())
     assert row["volume_A3"] == pytest.approx(atoms.get_volume())
-    heat = float(simulation.state.heat[0])
+    heat = float(simulation.state.extra["heat"][0])
     assert row["conserved_eV"] == pytest.approx(row["total_energy_eV"] - heat)
 
 

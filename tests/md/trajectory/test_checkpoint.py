@@ -1,12 +1,15 @@
 """Checkpoints: whole, durable, checked, and the newest valid one is found."""
 
+import json
 from dataclasses import fields
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from fastequi.errors import InputError
 from fastequi.md.trajectory.checkpoint import (
+    _digest,
     check_fingerprint,
     checkpoint_of,
     latest_checkpoint,
@@ -41,6 +44,38 @@ def test_holds_every_bit_of_the_state(simulation, tmp_path):
             assert value.numpy().tobytes() == original.contiguous().numpy().tobytes(), field.name
         else:
             assert value == original
+
+
+def write_as_format_1(path, checkpoint, heat):
+    """As versions wrote it that knew no extra state: heat in every state."""
+    tensors = {**checkpoint.tensors, "heat": heat}
+    header = {
+        "format": 1,
+        "numbers": checkpoint.numbers,
+        "fingerprint": checkpoint.fingerprint,
+        "offsets": {},
+        "elapsed_s": {},
+        "versions": {"fastequi": "0.1.0"},
+    }
+    header["sha256"] = _digest(tensors, header)
+    path.write_bytes(save(tensors, {"fastequi_checkpoint": json.dumps(header)}))
+
+
+@pytest.mark.parametrize("ensemble", ["nve", "nvt-langevin"])
+def test_reads_what_the_last_version_wrote(simulation, tmp_path, ensemble):
+    then = {"dynamics.ensemble": ensemble, "dynamics.friction_per_ps": 2.0}
+    heat = torch.tensor([0.125], dtype=torch.float64)
+    path = tmp_path / "step-000000000.safetensors"
+    write_as_format_1(path, checkpoint_of(simulation.state, then, {}), heat)
+    checkpoint = read_checkpoint(path)
+    extra = checkpoint.state().extra
+    if ensemble == "nve":
+        assert not extra
+        assert checkpoint.fingerprint == {"dynamics.ensemble": "nve"}
+    else:
+        assert list(extra) == ["heat"]
+        assert torch.equal(extra["heat"], heat)
+        assert checkpoint.fingerprint == then
 
 
 def test_is_a_copy(simulation):

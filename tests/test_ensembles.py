@@ -1,0 +1,265 @@
+"""What an ensemble must do, for each row of the table; and that a new one is a file and a row."""
+
+import csv
+import importlib.util
+import math
+import subprocess
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+
+from fastequi.errors import InputError, PhysicsError
+from fastequi.graph import Graph
+from fastequi.md.config import DynamicsConfig, SharedDynamics
+from fastequi.md.ensemble_keys import with_own_keys
+from fastequi.md.integrators import INTEGRATORS, Integrator, LangevinBAOAB, VelocityVerlet
+from fastequi.md.integrators.integrator import parameters
+from fastequi.md.simulation import Simulation
+from fastequi.md.state import State, state_from_atoms
+from fastequi.md.testing import LennardJones
+from fastequi.md.trajectory.checkpoint import checkpoint_of, read_checkpoint, write_checkpoint
+from fastequi.md.velocities import maxwell_boltzmann_
+from fastequi.potential import Prediction
+
+TOY = Path(__file__).with_name("toy_ensemble.py")
+
+
+def toy_kind() -> type[Integrator]:
+    """The toy's class, without its row."""
+    spec = importlib.util.spec_from_file_location("toy_ensemble", TOY)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there for their annotations
+    spec.loader.exec_module(module)
+    return module.ToyThermostat
+
+
+ToyThermostat = toy_kind()
+EVERY = {**INTEGRATORS, ToyThermostat.ensemble: ToyThermostat}
+Dynamics = with_own_keys(SharedDynamics, EVERY)
+
+
+def argon() -> State:
+    state = state_from_atoms([bulk("Ar", a=5.3, cubic=True).repeat(2), bulk("Ar").repeat(3)])
+    maxwell_boltzmann_(state, 60.0, seed=1)
+    return state
+
+
+def integrator_of(name: str) -> Integrator:
+    """With its defaults, as md.toml makes it."""
+    settings = Dynamics(ensemble=name, steps=1)
+    return EVERY[name](**{key: getattr(settings, key) for key in parameters(EVERY[name])})
+
+
+def same_bits(a: State, b: State) -> bool:
+    """Whether two states are the same to the last bit, the extra tensors included."""
+
+    def bits(state: State) -> dict[str, object]:
+        values = {f.name: getattr(state, f.name) for f in fields(state) if f.name != "extra"}
+        return {
+            name: (v.dtype, tuple(v.shape), v.numpy().tobytes()) if torch.is_tensor(v) else v
+            for name, v in {**values, **state.extra}.items()
+        }
+
+    return bits(a) == bits(b)
+
+
+@dataclass(frozen=True)
+class FailsAtTheEnd(LennardJones):
+    """Argon, with forces that are infinite in the last of so many calls."""
+
+    countdown: tuple[int, ...] = ()
+
+    def compute(self, graph: Graph) -> Prediction:
+        object.__setattr__(self, "countdown", self.countdown[1:])
+        found = super().compute(graph)
+        if not self.countdown:
+            found.forces[0] = math.inf
+        return found
+
+
+# -- every row of the table ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_restart_from_the_disk_is_no_restart(name: str, tmp_path: Path) -> None:
+    """With an integrator of its own: whatever it does not declare is lost, and this shows."""
+    whole = Simulation(argon(), LennardJones(), integrator_of(name))
+    whole.run(30)
+    first = Simulation(argon(), LennardJones(), integrator_of(name))
+    first.run(13)
+    path = write_checkpoint(tmp_path, checkpoint_of(first.state, {}, {}))
+    second = Simulation(read_checkpoint(path).state(), LennardJones(), integrator_of(name))
+    second.forces_are_current = True
+    second.run(17)
+    assert same_bits(second.state, whole.state)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_failure_goes_back_to_the_last_good_step(name: str) -> None:
+    good = Simulation(argon(), LennardJones(), integrator_of(name))
+    good.run(6)
+    # Forces are computed once before the first step and once in each: the eighth is step 7.
+    failing = Simulation(argon(), FailsAtTheEnd(countdown=(0,) * 8), integrator_of(name))
+    with pytest.raises(PhysicsError, match="failed at step 7"):
+        failing.run(10)
+    assert same_bits(failing.state, good.state)
+    failing.potential = LennardJones()
+    failing.run(9)
+    good.run(9)
+    assert same_bits(failing.state, good.state)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_it_knows_its_name_and_cannot_remember(name: str) -> None:
+    integrator = integrator_of(name)
+    assert integrator.ensemble == name
+    assert list(integrator.description()) == ["ensemble", *parameters(EVERY[name])]
+    for key in ("timestep_fs", "memory"):
+        with pytest.raises(AttributeError):
+            setattr(integrator, key, 2.0)
+
+
+def test_what_is_not_frozen_cannot_be_made() -> None:
+    class Forgetful(VelocityVerlet):
+        def __init__(self) -> None:
+            super().__init__(1.0)
+            self.chain = torch.zeros(3)
+
+    with pytest.raises(AttributeError, match=r"chain cannot be set.*frozen.*extra_state"):
+        Forgetful()
+
+
+# -- extra state ---------------------------------------------------------------------------------
+
+
+def test_a_state_of_another_ensemble_is_refused() -> None:
+    simulation = Simulation(argon(), LennardJones(), LangevinBAOAB(4.0, 60.0))
+    simulation.run(3)
+    with pytest.raises(InputError, match=r"nve cannot .*step 3.*it needs nothing.*heat': \[2\]"):
+        Simulation(simulation.state, LennardJones(), VelocityVerlet(4.0))
+    simulation.state.extra = {}
+    Simulation(simulation.state, LennardJones(), VelocityVerlet(4.0))
+    with pytest.raises(InputError, match=r"nvt-langevin cannot go on.*extra_state.state. starts"):
+        Simulation(simulation.state, LennardJones(), LangevinBAOAB(4.0, 60.0))
+
+
+def test_extra_state_moves_with_the_state() -> None:
+    state = argon()
+    integrator_of("nvt-toy").start_(state)
+    moved = state.to("meta")
+    assert {name: t.device.type for name, t in moved.extra.items()} == dict.fromkeys(
+        ("friction", "work", "kicks"), "meta"
+    )
+    assert moved.extra["kicks"].dtype == torch.int64
+    assert moved.step == state.step
+
+
+# -- keys of [dynamics] --------------------------------------------------------------------------
+
+
+def test_keys_belong_to_their_ensemble() -> None:
+    toy = Dynamics(ensemble="nvt-toy", steps=1).model_dump()
+    assert (toy["toy_time_fs"], toy["friction_per_ps"]) == (40.0, None)
+    others = {"steps": 1, "toy_time_fs": 7.0}
+    langevin = Dynamics.model_validate(others).model_dump()
+    assert (langevin["toy_time_fs"], langevin["friction_per_ps"]) == (None, 1.0)
+    with pytest.raises(ValueError, match="greater than 0"):
+        Dynamics.model_validate({"ensemble": "nve", "steps": 1, "toy_time_fs": -1.0})
+    info = Dynamics.model_fields["toy_time_fs"]
+    assert info.description == "fs, in which it answers, of nvt-toy"
+    meaning = Dynamics.model_fields["ensemble"].description
+    assert meaning == "nve (velocity Verlet), nvt-langevin (BAOAB) or nvt-toy (a toy)"
+    assert next(iter(Dynamics.model_fields)) == "ensemble"
+
+
+def test_a_row_changes_nothing_for_the_others() -> None:
+    for name in INTEGRATORS:
+        with_toy = Dynamics(ensemble=name, steps=5).model_dump(exclude_none=True)
+        assert with_toy == DynamicsConfig(ensemble=name, steps=5).model_dump(exclude_none=True)
+
+
+def test_one_key_has_one_meaning() -> None:
+    @dataclass(frozen=True)
+    class Other(LangevinBAOAB):
+        friction_per_ps: float = 2.0
+
+    with pytest.raises(TypeError, match="friction_per_ps of other is declared differently"):
+        with_own_keys(SharedDynamics, {**INTEGRATORS, "other": Other})
+
+
+# -- a toy from md.toml to a restart -------------------------------------------------------------
+
+TOML = """
+[system]
+structure = "ar.extxyz"
+[model]
+name = "sevennet-0"
+dtype = "float64"
+[dynamics]
+ensemble = "nvt-toy"
+timestep_fs = 4.0
+steps = {steps}
+temperature_K = 60.0
+toy_time_fs = {time}
+friction_per_ps = 5.0
+device = "cpu"
+[output]
+directory = "run"
+log_every = 1
+trajectory_every = 5
+checkpoint_every = 20
+"""
+
+
+def run_toy(folder: Path, steps: int, *options: str, time: str = "30.0") -> tuple[int, str]:
+    folder.mkdir(exist_ok=True)
+    atoms: Atoms = bulk("Ar", a=5.3, cubic=True).repeat(2)
+    atoms.write(folder / "ar.extxyz")
+    (folder / "md.toml").write_text(TOML.format(steps=steps, time=time))
+    command = [sys.executable, str(TOY), "run", str(folder / "md.toml"), *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_new_ensemble_is_one_file_and_one_row(tmp_path: Path) -> None:
+    code, out = run_toy(tmp_path / "whole", 47)
+    assert code == 0, out
+    assert "nvt-toy, timestep 4 fs, temperature 60 K, toy time 30 fs" in out
+    assert "conserved energy drift" in out
+    assert run_toy(tmp_path / "parts", 23)[0] == 0
+    code, out = run_toy(tmp_path / "parts", 47, "--resume")
+    assert code == 0, out
+    whole, parts = tmp_path / "whole" / "run", tmp_path / "parts" / "run"
+    for name in ("log.csv", "trajectory.extxyz", "final.extxyz"):
+        assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
+    states = [
+        read_checkpoint(folder / "checkpoints" / "step-000000047.safetensors").state()
+        for folder in (whole, parts)
+    ]
+    assert same_bits(*states)
+    assert float(states[0].extra["friction"].abs()) > 0.0
+    assert set(states[0].extra["kicks"].tolist()) == {94}
+    resolved = (whole / "md.resolved.toml").read_text()
+    assert "toy_time_fs = 30.0" in resolved
+    assert "friction_per_ps" not in resolved  # without effect here
+    with (whole / "log.csv").open() as file:
+        conserved = np.array([float(row["conserved_eV"]) for row in csv.DictReader(file)])
+    assert np.ptp(conserved) / 32 < 1e-5
+
+
+def test_its_keys_are_checked_and_part_of_the_run(tmp_path: Path) -> None:
+    code, out = run_toy(tmp_path, 3, time='"long"')
+    assert code == 2
+    assert 'dynamics.toy_time_fs: got "long"; allowed: a number without quotes' in out
+    assert run_toy(tmp_path, 3)[0] == 0
+    code, out = run_toy(tmp_path, 5, "--resume", time="31.0")
+    assert code == 2
+    assert "dynamics.toy_time_fs: 30.0 -> 31.0" in out
