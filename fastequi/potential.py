@@ -64,9 +64,10 @@ def prediction_from_edges(
     g = edge_gradients.to(torch.float64)
     forces = torch.zeros_like(graph.positions)
     forces = forces.index_add(0, graph.edge_dst, g).index_add(0, graph.edge_src, -g)
-    outer = edge_vectors.to(torch.float64).unsqueeze(2) * g.unsqueeze(1)
-    edge_system = graph.system_idx[graph.edge_dst]
-    virial = torch.zeros_like(graph.cell).index_add(0, edge_system, outer)
+    r, edge_system = edge_vectors.to(torch.float64), graph.system_idx[graph.edge_dst]
+    virial = torch.zeros_like(graph.cell)
+    for row in range(3):  # at once, the nine products of every edge would be the widest tensor
+        virial[:, row].index_add_(0, edge_system, r[:, row : row + 1] * g)
     volume = volumes(graph.cell).view(-1, 1, 1)
     has_volume = volume > 0  # the other rows are NaN, and so chosen that no NaN enters a gradient
     stress = 0.5 * (virial + virial.mT) / torch.where(has_volume, volume, 1.0)

@@ -4,7 +4,7 @@ With f an activation times its constant, a = f(y0) its scalars and gates, v the 
 
     x0 = a, xl = v a;  its tangent  da = f'(y0) dy0,  dxl = dv a + v da.
 
-Activations, and odd scalars, are torch's. Blocks are [atoms, 2l+1, channels].
+Odd scalars, through tanh, are torch's. Blocks are [atoms, 2l+1, channels].
 """
 
 from dataclasses import dataclass, field, replace
@@ -24,15 +24,12 @@ _Values = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class _Kept:
-    """y, the activations of its scalars and gates, of each odd block by number, x' in stacks; and
-    dy, the tangent of a once there is one."""
+    """y, the activations of each odd block by number, x' in stacks; and dy once there is one."""
 
     y: Blocks
-    a: _Values
     odd: dict[int, _Values]
     out: Blocks
     dy: Blocks = field(default_factory=list)
-    da: Tensor | None = None
 
 
 class GatePart:
@@ -60,50 +57,50 @@ class GatePart:
         (y,) = inputs
         out = empty_stacks(self.gate.shapes.irreps_out, self.copies, len(y[0]), y[0])
         x = half(out, 0)
-        a = _scaled("silu", y[self.scalars], self.gate.silu_scale)
-        odd = {i: _scaled("tanh", y[self.source[i]], self.gate.tanh_scale) for i in self.odd}
+        odd = {i: _tanh(y[self.source[i]], self.gate.tanh_scale) for i in self.odd}
         for i, f in odd.items():
             x[i].copy_(f[0])
-        self.kernels.run("values", self.blocks, {"a": a[0]}, {"v": self._sources(y), "x": x})
-        return x, _Kept(y, a, odd, out)
+        self._run("values", {"y0": y}, {"v": y}, {"x": x})
+        return x, _Kept(y, odd, out)
 
     def vjp(self, kept: _Kept, g: Blocks, onto: Blocks | None = None) -> list[Blocks]:
         dy, g = [torch.empty_like(block) for block in kept.y], [b.contiguous() for b in g]
         for i, f in kept.odd.items():
             torch.mul(g[i], f[1], out=dy[self.source[i]])
-        scalars = {"a": kept.a[0], "f1": kept.a[1], "gy0": dy[self.scalars]}
-        blocks = {"v": self._sources(kept.y), "g": g, "gv": self._sources(dy)}
-        self.kernels.run("adjoint", self.blocks, scalars, blocks)
+        self._run("adjoint", {"y0": kept.y, "gy0": dy}, {"v": kept.y, "gv": dy}, {"g": g})
         return [dy]
 
     def jvp(self, kept: _Kept, *stacks: Blocks) -> tuple[Blocks, _Kept]:
         (both,) = stacks
-        dy, out, da = half(both, 1), half(kept.out, 1), torch.empty_like(kept.a[0])
+        y, dy, out = kept.y, half(both, 1), half(kept.out, 1)
         for i, f in kept.odd.items():
             torch.mul(dy[self.source[i]], f[1], out=out[i])
-        scalars = {"a": kept.a[0], "f1": kept.a[1], "dy0": dy[self.scalars], "da": da}
-        blocks = {"v": self._sources(kept.y), "dv": self._sources(dy), "x": out}
-        self.kernels.run("tangents", self.blocks, scalars, blocks)
-        return kept.out, replace(kept, dy=dy, da=da)
+        self._run("tangents", {"y0": y, "dy0": dy}, {"v": y, "dv": dy}, {"x": out})
+        return kept.out, replace(kept, dy=dy)
 
     def jvp_vjp(self, kept: _Kept, g: Blocks, onto: Blocks | None = None) -> list[Blocks]:
-        found = [block.new_empty((2, *block.shape)) for block in kept.y]
+        y, dy, found = kept.y, kept.dy, [b.new_empty((2, *b.shape)) for b in kept.y]
         (gx, hx), (gy, hy) = (half(g, 0), half(g, 1)), (half(found, 0), half(found, 1))
         for i, f in kept.odd.items():
             k = self.source[i]
-            _chain(gx[i], hx[i], f, kept.dy[k], gy[k], hy[k])
-        assert kept.da is not None
-        s, (a, f1, f2) = self.scalars, kept.a
-        scalars = {"a": a, "f1": f1, "f2": f2, "dy0": kept.dy[s], "da": kept.da,
-                   "gy0": gy[s], "hy0": hy[s]}  # fmt: skip
-        blocks = {"v": kept.y, "dv": kept.dy, "gv": gy, "hv": hy}
-        named = {name: self._sources(of) for name, of in blocks.items()}
-        self.kernels.run("reverse", self.blocks, scalars, named | {"g": gx, "h": hx})
+            _chain(gx[i], hx[i], f, dy[k], gy[k], hy[k])
+        scalars = {"y0": y, "dy0": dy, "gy0": gy, "hy0": hy}
+        blocks = {"v": y, "dv": dy, "gv": gy, "hv": hy}
+        self._run("reverse", scalars, blocks, {"g": gx, "h": hx})
         return [found]
 
-    def _sources(self, y: Blocks) -> Blocks:
-        """Blocks in front of the gate in the order of those behind it."""
-        return [y[k] for k in self.source]
+    def _run(
+        self, name: str, scalars: dict[str, Blocks], before: dict[str, Blocks],
+        behind: dict[str, Blocks],
+    ) -> None:  # fmt: skip
+        """One pass of the kernels, over blocks in front of the gate and behind it.
+
+        All are given in their own order; the kernels take the former in that of the latter.
+        """
+        of_scalars = {kind: blocks[self.scalars] for kind, blocks in scalars.items()}
+        sources = {kind: [blocks[k] for k in self.source] for kind, blocks in before.items()}
+        scale = self.gate.silu_scale
+        self.kernels.run(name, self.blocks, scale, of_scalars, sources | behind)
 
 
 class InTurn:
@@ -129,8 +126,8 @@ class InTurn:
         return self.first.jvp_vjp(kept[0], self.second.jvp_vjp(kept[1], g)[0])
 
 
-def _scaled(name: str, y: Tensor, scale: float) -> _Values:
-    value, first, second = ACTIVATIONS[name].derivatives(y)
+def _tanh(y: Tensor, scale: float) -> _Values:
+    value, first, second = ACTIVATIONS["tanh"].derivatives(y)
     return value * scale, first * scale, second * scale
 
 

@@ -101,24 +101,37 @@ class BoundWalk:
         """dE/dr [edges, 3] in eV/Å of the sum of the energies."""
         ones = torch.ones(len(a.order.species), dtype=torch.float64, device=a.vectors.device)
         (g,) = self.readout.vjp(kept, [ones])
-        total, gate = torch.zeros_like(a.vectors), None
+        total = torch.zeros_like(a.vectors)
         for k in reversed(range(len(self.parts))):
-            parts, step = self.parts[k], steps[k]
-            gate = step.gate if step.gate is not None else gate
-            if gate is None:  # the last layer of a lean walk
-                _, gate = parts.gate.forward(step.y)
-            sent, send, before = step.sent, step.send, None
-            if sent is None:
-                x, before = self.parts[k - 1].gate.forward(steps[k - 1].y) if k else ([], None)
-                sent, send = self._sent(k, x)
-            (gy,) = parts.gate.vjp(gate, g)
-            gm, gx = parts.mix.vjp(step.mix, gy)
-            gs = [torch.zeros_like(block) for block in sent] if k else None
-            total += self.walk.operations.vjp(gm, *self._arguments(k, a, sent, weights), dx=gs)
-            if gs is not None:
-                (g,) = parts.send.vjp(send, gs, onto=gx or None)
-            gate = before
+            g = self._back(k, a, weights, steps, g, total)
         return total
+
+    def _back(
+        self, k: int, a: Arrangement, weights: Sequence[Weights], steps: list[Step], g: Blocks,
+        total: Tensor,
+    ) -> Blocks:  # fmt: skip
+        """dE/dx of a layer from dE/dx'; dE/dr is added to total. What is done with is let go."""
+        parts, step = self.parts[k], steps[k]
+        gate = parts.gate.forward(step.y)[1] if step.gate is None else step.gate
+        (gy,) = parts.gate.vjp(gate, g)
+        g.clear()
+        gm, gx = parts.mix.vjp(step.mix, gy)
+        sent, send = self._sent_again(k, steps) if step.sent is None else (step.sent, step.send)
+        if not self.walk.training:
+            steps.pop()
+        del gate, gy, step
+        gs = [torch.zeros_like(block) for block in sent] if k else None
+        total += self.walk.operations.vjp(gm, *self._arguments(k, a, sent, weights), dx=gs)
+        if gs is None:
+            return []
+        del gm, sent
+        (gx,) = parts.send.vjp(send, gs, onto=gx or None)
+        return gx
+
+    def _sent_again(self, k: int, steps: list[Step]) -> tuple[Blocks, Any]:
+        """As `_sent`, from what the gate before was given."""
+        x = self.parts[k - 1].gate.forward(steps[k - 1].y)[0] if k else []
+        return self._sent(k, x)
 
     def _sent(self, k: int, x: Blocks) -> tuple[Blocks, Any]:
         """What senders send, and what the part has kept; in the first layer, species send."""

@@ -26,8 +26,8 @@ def _none(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _silu(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    sigmoid = torch.sigmoid(x)
-    value, rest = x * sigmoid, 1 - sigmoid
+    sigmoid, rest = torch.sigmoid(x), torch.sigmoid(-x)  # 1 - sigmoid would cancel
+    value = x * sigmoid
     first = torch.addcmul(sigmoid, value, rest)
     return value, first, sigmoid * rest * (1 - value) + first * rest
 

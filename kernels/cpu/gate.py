@@ -1,13 +1,13 @@
-"""The gate on the CPU, in the four passes of training: all its blocks in one call.
+"""The gate on the CPU, in the four operations: all its blocks in one call.
 
-With f an activation of scalars y0 (its values a = f, f1 = f', f2 = f'' are given), v the gated
-blocks and a dot for the change along a tangent, per atom and channel
+With f = c silu of scalars y0, a = f(y0), v the gated blocks and a dot for the change along a
+tangent, per atom and channel
 
     values    x0 = a,            xl = v a
-    tangents  a. = f1 y0.,       x0. = a.,     xl. = v. a + v a.
-    adjoint   gy0 = (g0 or sum_m g v) f1,      gv = g a
+    tangents  a. = f'(y0) y0.,   x0. = a.,     xl. = v. a + v a.
+    adjoint   gy0 = (g0 or sum_m g v) f',      gv = g a
     reverse   with p = (g0 or sum_m g v + h v.), q = (h0 or sum_m h v):
-              gy0 = p f1 + q f2 y0.,  hy0 = q f1,      gv = g a + h a.,  hv = h a.
+              gy0 = p f' + q f'' y0.,  hy0 = q f',     gv = g a + h a.,  hv = h a.
 
 The first of each pair is for channels that stay scalars, the other for those that gate a block.
 """
@@ -20,6 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from fastequi.kernels.cpu.activations import silu
 from fastequi.kernels.cpu.segments import REALS, edge_lanes
 from fastequi.kernels.llvm import threads
 from fastequi.kernels.llvm.compiler import Kernel
@@ -30,10 +31,10 @@ Pass = Literal["values", "tangents", "adjoint", "reverse"]
 
 #: What each pass reads and writes, of the scalars [atoms, 1, all of them] ...
 SCALARS: dict[Pass, tuple[str, ...]] = {
-    "values": ("a",),
-    "tangents": ("a", "f1", "dy0", "da"),
-    "adjoint": ("a", "f1", "gy0"),
-    "reverse": ("a", "f1", "f2", "dy0", "da", "gy0", "hy0"),
+    "values": ("y0",),
+    "tangents": ("y0", "dy0"),
+    "adjoint": ("y0", "gy0"),
+    "reverse": ("y0", "dy0", "gy0", "hy0"),
 }
 #: ... and of a block [atoms, 2l+1, channels]; true scalars have only those of x.
 BLOCKS: dict[Pass, tuple[str, ...]] = {
@@ -42,6 +43,8 @@ BLOCKS: dict[Pass, tuple[str, ...]] = {
     "adjoint": ("v", "g", "gv"),
     "reverse": ("v", "dv", "g", "h", "gv", "hv"),
 }
+#: Of hexadecimal numbers, for names of functions.
+_PLAIN = str.maketrans(".+-", "_pm")
 _OF_TRUE_SCALARS = ("x", "g", "h")
 
 
@@ -59,10 +62,10 @@ class GatedBlock:
 
 
 def run(
-    name: Pass, blocks: tuple[GatedBlock, ...], scalars: Mapping[str, Tensor],
+    name: Pass, blocks: tuple[GatedBlock, ...], scale: float, scalars: Mapping[str, Tensor],
     tensors: Mapping[str, list[Tensor]],
 ) -> None:  # fmt: skip
-    """One pass; tensors by the names above, those of blocks by their number."""
+    """One pass; scale is the constant c; tensors by the names above, of blocks by their number."""
     everything = [*scalars.values(), *(b for several in tensors.values() for b in several)]
     assert all(tensor.is_contiguous() for tensor in everything)
     one = everything[0]
@@ -71,23 +74,24 @@ def run(
     values |= {name: tensor.data_ptr() for name, tensor in scalars.items()}
     for kind, several in tensors.items():
         values |= {f"{kind}{i}": several[i].data_ptr() for i in range(len(several))}
-    _plan(name, blocks, one.shape[-1], one.dtype, shares).run(values)
+    _plan(name, blocks, scale, one.shape[-1], one.dtype, shares).run(values)
 
 
 @functools.cache
 def _plan(
-    name: Pass, blocks: tuple[GatedBlock, ...], width: int, dtype: torch.dtype, shares: int
-) -> Plan:
+    name: Pass, blocks: tuple[GatedBlock, ...], scale: float, width: int, dtype: torch.dtype,
+    shares: int,
+) -> Plan:  # fmt: skip
     return Plan(
         [
-            [call for block in blocks for call in _calls(name, block, width, dtype, share)]
+            [call for block in blocks for call in _calls(name, block, scale, width, dtype, share)]
             for share in range(shares)
         ]
     )
 
 
 def _calls(
-    name: Pass, block: GatedBlock, width: int, dtype: torch.dtype, share: int
+    name: Pass, block: GatedBlock, scale: float, width: int, dtype: torch.dtype, share: int
 ) -> Iterator[PlannedCall]:
     arguments: list[int | Named] = [block.channels, width]
     arguments += [Named(kind, block.first * dtype.itemsize) for kind in SCALARS[name]]
@@ -97,7 +101,7 @@ def _calls(
     while begin < block.channels:
         end = begin + (block.channels - begin) // lanes * lanes
         if end > begin:
-            spec = GateSpec(name, block.components, REALS[dtype], lanes)
+            spec = GateSpec(name, block.components, REALS[dtype], lanes, scale)
             yield PlannedCall(_compiled(spec), (*atoms, begin, end), tuple(arguments))
         begin, lanes = end, lanes // 2
 
@@ -118,10 +122,15 @@ class GateSpec:
     components: int
     real: str
     lanes: int
+    scale: float
 
     @property
     def name(self) -> str:
-        return f"gate_{self.of}{self.components}_{self.real}{self.lanes}"
+        return (
+            f"gate_{self.of}{self.components}_{self.real}{self.lanes}_{self.scale.hex()}".translate(
+                _PLAIN
+            )
+        )
 
 
 @functools.cache
@@ -153,38 +162,47 @@ class _Printer:
         return self.f.text()
 
     def _values(self) -> None:
+        (a,) = self._silu(0)
         if not self.spec.components:
-            self._set("x", self._get("a"))
+            self._set("x", a)
         for m in range(self.spec.components):
-            self._set("x", self._get("v", m) * self._get("a"), m)
+            self._set("x", self._get("v", m) * a, m)
 
     def _tangents(self) -> None:
-        da = self._get("f1") * self._get("dy0")
-        self._set("da", da)
+        a, first = self._silu(1)
+        da = first * self._get("dy0")
         if not self.spec.components:
             self._set("x", da)
         for m in range(self.spec.components):
-            self._set("x", self._get("dv", m) * self._get("a") + self._get("v", m) * da, m)
+            self._set("x", self._get("dv", m) * a + self._get("v", m) * da, m)
 
     def _adjoint(self) -> None:
+        a, first = self._silu(1)
         p = self._zero() if self.spec.components else self._get("g", 0)
         for m in range(self.spec.components):
             g = self._get("g", m)
             p = p + g * self._get("v", m)
-            self._set("gv", g * self._get("a"), m)
-        self._set("gy0", p * self._get("f1"))
+            self._set("gv", g * a, m)
+        self._set("gy0", p * first)
 
     def _reverse(self) -> None:
+        a, first, second = self._silu(2)
+        dy0 = self._get("dy0")
+        da = first * dy0
         p, q = (self._get("g", 0), self._get("h", 0)) if not self.spec.components else (
             self._zero(), self._zero())  # fmt: skip
         for m in range(self.spec.components):
             g, h, v = self._get("g", m), self._get("h", m), self._get("v", m)
             p = p + g * v + h * self._get("dv", m)
             q = q + h * v
-            self._set("gv", g * self._get("a") + h * self._get("da"), m)
-            self._set("hv", h * self._get("a"), m)
-        self._set("gy0", p * self._get("f1") + q * self._get("f2") * self._get("dy0"))
-        self._set("hy0", q * self._get("f1"))
+            self._set("gv", g * a + h * da, m)
+            self._set("hv", h * a, m)
+        self._set("gy0", p * first + q * second * dy0)
+        self._set("hy0", q * first)
+
+    def _silu(self, order: int) -> list[Value]:
+        """f and its derivatives up to some order."""
+        return silu(self.f, self._get("y0"), self.spec.scale, order)
 
     def _zero(self) -> Value:
         return self.f.constant(0.0, "real", self.spec.lanes)

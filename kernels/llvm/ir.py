@@ -211,6 +211,24 @@ class Function:
         target = self.type_of("real", x.lanes)
         return self.emit(f"sitofp {x.type} {x.name} to {target}", "real", x.lanes)
 
+    def bits(self, x: Value) -> Value:
+        """A real as the integer of the same bits."""
+        kind = "i32" if self.real == "float" else "i64"
+        return self.emit(
+            f"bitcast {x.type} {x.name} to {self.type_of(kind, x.lanes)}", kind, x.lanes
+        )
+
+    def real_of_bits(self, x: Value) -> Value:
+        """And back."""
+        return self.emit(
+            f"bitcast {x.type} {x.name} to {self.type_of('real', x.lanes)}", "real", x.lanes
+        )
+
+    def shifted_left(self, x: Value, count: int) -> Value:
+        """An integer without its first bits."""
+        by = self.constant(count, x.kind, x.lanes)
+        return self.emit(f"shl {x.type} {x.name}, {by.name}", x.kind, x.lanes)
+
     def widen(self, x: Value) -> Value:
         """i32 -> i64."""
         return self.emit(f"sext {x.type} {x.name} to i64", "i64")
