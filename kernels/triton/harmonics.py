@@ -67,7 +67,7 @@ def print_changes(degrees: list[int]) -> list[str]:
         lines.append(f"cos{m}_t = {float(m)} * ({cos} * uz_t - {sin} * ux_t)")
         lines.append(f"sin{m}_t = {float(m)} * ({sin} * uz_t + {cos} * ux_t)")
     for l, m in _factors(degrees):  # noqa: E741
-        change = f"({_polynomial(_slope(l, m))}) * uy_t" if m < l else ""
+        change = f"{_slope(l, m)} * uy_t" if m < l else ""
         if m == 0:
             lines.append(f"{component(l, l)}_t = {change}")
             continue
@@ -93,7 +93,7 @@ def print_vector_gradient(degrees: list[int]) -> list[str]:
             sums.setdefault(f"dsin{m}", []).append(f"{minus} * {_factor_name(l, m)}")
         if m < l:
             dq = f"({plus} * cos{m} + {minus} * sin{m})" if m else plus
-            sums.setdefault("fy", []).append(f"{dq} * ({_polynomial(_slope(l, m))})")
+            sums.setdefault("fy", []).append(f"{dq} * {_slope(l, m)}")
     lines = [f"{name} = {' + '.join(terms)}" for name, terms in sums.items()]
     fz, fx = ["dcos1"], ["dsin1"]
     for m in range(2, max(degrees) + 1):
@@ -113,8 +113,10 @@ def _factor_name(l: int, m: int) -> str:  # noqa: E741
     return f"q{l}{m}" if m < l else repr(polar_factor(l, m)[0])
 
 
-def _slope(l: int, m: int) -> tuple[float, ...]:  # noqa: E741
-    return tuple(i * value for i, value in enumerate(polar_factor(l, m)))[1:]
+def _slope(l: int, m: int) -> str:  # noqa: E741
+    """dq_lm/dy, as a factor."""
+    text = _polynomial(tuple(i * value for i, value in enumerate(polar_factor(l, m)))[1:])
+    return f"({text})" if " " in text else text
 
 
 def _polynomial(coefficients: tuple[float, ...]) -> str:
