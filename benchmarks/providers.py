@@ -49,7 +49,7 @@ class Blocks:
 class Forms:
     """A convolution bound to the edges of a problem, and its layout of features.
 
-    training  None where training takes another form (fastequi's two passes on the CPU)
+    training  None where training takes another form (fastequi's two passes of first order)
     """
 
     inference: Inference
@@ -91,9 +91,7 @@ def _cpu(problem: LayerProblem) -> Forms:
 
 
 def _triton(problem: LayerProblem) -> Forms:
-    from fastequi.kernels.convolution.triton_op import convolution
-
-    return _ours("triton", convolution, problem)
+    return _ours("triton", None, problem)
 
 
 # -- OpenEquivariance ----------------------------------------------------------------------------

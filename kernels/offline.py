@@ -1,7 +1,7 @@
 """Registers, spills and instructions of the printed kernels, compiled without a GPU.
 
     python -m fastequi.kernels.offline                        compare all with registers.json
-    python -m fastequi.kernels.offline nequip-m fused sm_90   compare the rows with these words
+    python -m fastequi.kernels.offline nequip-m table sm_90   compare the rows with these words
     python -m fastequi.kernels.offline --write                rewrite registers.json and README.md
 
 Triton compiles for an architecture that is not here, and the disassembler in its wheel says what
@@ -15,15 +15,18 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fastequi.kernels.convolution.triton_launch import Step, build, options, plan
-from fastequi.kernels.convolution.triton_printer import print_kernel
 from fastequi.kernels.presets import PRESETS, middle_layer
 from fastequi.kernels.recorded import README, readme_with
+from fastequi.kernels.triton.form import Form
+from fastequi.kernels.triton.launch import build
+from fastequi.kernels.triton.plan import Step, options, plan
+from fastequi.kernels.triton.printer import FORMS, print_kernel
 
 #: Compute capability or AMD architecture, and the lanes of its warps.
 TARGETS: dict[str, tuple[int | str, int]] = {
@@ -34,7 +37,8 @@ RECORD = Path(__file__).with_name("registers.json")
 #: How much more of anything than recorded is a regression.
 ALLOWED = 1.05
 
-_INTEGER_POINTERS = ("sender", "row_start")
+_INTEGER_POINTERS = ("sender", "row_start", "pair")
+_SIZES = ("slot", "n_slots", "x_half", "dx_half")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,46 +63,41 @@ class Row:
     """One kernel of one preset for one target."""
 
     preset: str
-    fused: bool
-    backward: bool
+    form: Form
     dtype: torch.dtype
     target: str
     step: Step
 
     @property
+    def irrep(self) -> str:
+        return str(middle_layer(self.preset).irreps_in.blocks[self.step.group.input][1])
+
+    @property
     def name(self) -> str:
-        instructions = middle_layer(self.preset)
         group = self.step.group
-        irrep = instructions.irreps_in.blocks[group.input][1]
-        form = "fused" if self.fused else "stored"
-        direction = "backward" if self.backward else "forward"
         dtype = str(self.dtype).removeprefix("torch.")
         paths = f"{group.paths[0]}-{group.paths[-1]}"
-        return f"{self.preset} {form} {direction} {dtype} {self.target} {irrep} paths {paths}"
+        return f"{self.preset} {self.form} {dtype} {self.target} {self.irrep} paths {paths}"
 
     def compile(self) -> Usage:
-        source = print_kernel(
-            middle_layer(self.preset), self.step.group, fused=self.fused, backward=self.backward
-        )
+        source = print_kernel(middle_layer(self.preset), self.step.group, self.form)
         return _read(_compile(build(source), self.target, self.dtype), self.target)
 
 
 def rows() -> Iterator[Row]:
-    """Inference kernels for every target; float64 and the training kernels for sm_90."""
+    """In float32 for every target; in float64 for sm_90."""
     for preset in PRESETS:
         for target, (_, lanes) in TARGETS.items():
-            for fused in (True, False):
-                for dtype in (torch.float32, torch.float64):
-                    if target != "sm_90" and not (fused and dtype == torch.float32):
-                        continue
-                    for backward in (False, True):
-                        steps = plan(middle_layer(preset), fused, backward, dtype, lanes)
-                        for step in steps:
-                            yield Row(preset, fused, backward, dtype, target, step)
+            for dtype in (torch.float32, torch.float64):
+                if dtype == torch.float64 and target != "sm_90":
+                    continue
+                for form in FORMS:
+                    for step in plan(middle_layer(preset), form, dtype, lanes):
+                        yield Row(preset, form, dtype, target, step)
 
 
 def _compile(kernel: Any, target: str, dtype: torch.dtype) -> Any:
-    """As `triton_launch` launches it, all gradients asked for."""
+    """As `launch.py` launches it, all gradients asked for."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -115,7 +114,7 @@ def _compile(kernel: Any, target: str, dtype: torch.dtype) -> Any:
             types[name], constants[name] = "constexpr", None
         elif parameter.annotation_type:
             types[name] = parameter.annotation_type
-        elif name in ("last_interval", "slot", "n_slots"):
+        elif name in _SIZES:
             types[name] = "i32"
         else:
             types[name] = "*i64" if name in _INTEGER_POINTERS else f"*{number}"
@@ -194,28 +193,48 @@ def faults(name: str, got: Usage, recorded: Usage | None, same_version: bool) ->
 
 
 def table(record: dict[str, Any]) -> str:
-    """The inference kernels on sm_90 as Markdown; the last column multiplies by the blocks."""
+    """The kernels on sm_90 in float32 as Markdown: all of dynamics, and the sums of every pass."""
+    shown = [
+        (row, Usage(**record["kernels"][row.name]))
+        for row in rows()
+        if row.target == "sm_90" and row.dtype == torch.float32
+    ]
+    return "\n".join([*_kernels_of_dynamics(shown), "", *_passes(shown)])
+
+
+def _kernels_of_dynamics(shown: list[tuple[Row, Usage]]) -> list[str]:
+    """The last column multiplies by the blocks of channels."""
     lines = [
         "| model (middle layer) | pass | input | paths | channels | registers | spills | "
         "instructions per edge | of these loads | times blocks |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    totals: dict[tuple[str, str], int] = {}
-    for row in rows():
-        if row.target != "sm_90" or row.dtype != torch.float32 or not row.fused:
-            continue
-        usage = Usage(**record["kernels"][row.name])
-        step, direction = row.step, "backward" if row.backward else "forward"
-        irrep = middle_layer(row.preset).irreps_in.blocks[step.group.input][1]
-        total = usage.instructions * step.n_blocks
-        totals[row.preset, direction] = totals.get((row.preset, direction), 0) + total
-        cells = (
-            row.preset, direction, irrep, len(step.group.paths), step.group.block,
-            usage.registers, usage.spills, usage.instructions, usage.loads, total,
-        )  # fmt: skip
-        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
-    sums = [f"{preset} {direction} {total}" for (preset, direction), total in totals.items()]
-    return "\n".join([*lines, "", "Warp instructions per edge and layer: " + ", ".join(sums) + "."])
+    for row, usage in shown:
+        if row.form.source == "table":
+            step = row.step
+            cells = (
+                row.preset, row.form.operation, row.irrep, len(step.group.paths), step.group.block,
+                usage.registers, usage.spills, usage.instructions, usage.loads,
+                usage.instructions * step.n_blocks,
+            )  # fmt: skip
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return lines
+
+
+def _passes(shown: list[tuple[Row, Usage]]) -> list[str]:
+    """Warp instructions of an edge, all kernels and blocks of channels together."""
+    lines = [
+        "| model (middle layer) | weights | pass | kernels | most registers | "
+        "instructions per edge |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (preset, form), group in groupby(shown, key=lambda pair: (pair[0].preset, pair[0].form)):
+        of_pass = list(group)
+        registers = max(usage.registers for _, usage in of_pass)
+        total = sum(usage.instructions * row.step.n_blocks for row, usage in of_pass)
+        cells = (preset, form.source, form.operation, len(of_pass), registers, total)
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return lines
 
 
 def main(arguments: list[str]) -> int:

@@ -28,7 +28,8 @@ def harmonic_polynomials(l: int) -> tuple[Polynomial, ...]:  # noqa: E741
             for b, q in enumerate(first):
                 for powers, value in _product(p, q).items():
                     total[powers] = total.get(powers, 0.0) + table[a, b, k] * value
-        result.append({powers: value for powers, value in total.items() if abs(value) > 1e-12})
+        kept = {powers: float(v) for powers, v in total.items() if abs(v) > 1e-12}
+        result.append(kept)
     return tuple(result)
 
 

@@ -10,21 +10,23 @@ pytest.importorskip("triton")
 
 from torch import Tensor
 
-from fastequi.kernels.convolution import triton_launch, triton_op
-from fastequi.kernels.convolution.definitions import forward as fused_convolution
+from fastequi.kernels.convolution import definitions
 from fastequi.kernels.convolution.edges import Edges
-from fastequi.kernels.convolution.reference import convolution
+from fastequi.kernels.convolution.weights import LinearOut, PairWeights
 from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.radial_table import RadialTable
-from fastequi.kernels.testing import (
-    Problem,
-    assert_training_parity,
-    poisoned_memory,
-    problems,
-    relative_rms,
+from fastequi.kernels.testing import Problem, poisoned_memory, problems, relative_rms
+from fastequi.kernels.testing_operations import (
+    assert_forward_parity,
+    assert_jvp_parity,
+    pairs_of,
+    random_displacements,
+    random_linear_out,
+    random_values,
 )
-from fastequi.kernels.testing_operations import assert_forward_parity
-from fastequi.kernels.triton import backend
+from fastequi.kernels.triton import backend, launch, operators, plan
+from fastequi.kernels.triton.form import Form
+from fastequi.kernels.triton.printer import FORMS
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -55,22 +57,49 @@ def cases() -> list:
     ]
 
 
-@pytest.mark.parametrize(("problem", "dtype"), cases())
-def test_training_form(problem: Problem, dtype):
-    order = 1 if problem.name == "many neighbors" and DEVICE == "cpu" else 2
-    assert_training_parity(triton_op.convolution, problem, dtype, DEVICE, order)
+@pytest.fixture(params=[False, True], ids=["atomics", "deterministic"])
+def deterministic(request):
+    """Both ways to add up what several programs give."""
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode(int(request.param))
+    yield request.param
+    torch.set_deterministic_debug_mode(before)
 
 
 @pytest.mark.parametrize(("problem", "dtype"), cases())
-def test_fused_form(problem: Problem, dtype):
+def test_table(problem: Problem, dtype):
     assert_forward_parity(backend, problem, dtype, DEVICE)
+
+
+@pytest.mark.parametrize(("problem", "dtype"), cases())
+def test_pair_weights(problem: Problem, dtype):
+    assert_forward_parity(backend, problem, dtype, DEVICE, source="pair_weights")
+
+
+@pytest.mark.parametrize("has_tangents", [True, False])
+@pytest.mark.parametrize(("problem", "dtype"), cases())
+def test_jvp(problem: Problem, dtype, has_tangents):
+    assert_jvp_parity(backend, problem, dtype, DEVICE, has_tangents)
+
+
+@pytest.mark.parametrize("name", ["natural", "even", "first layer", "strided", "no atoms"])
+@pytest.mark.parametrize("source", ["table", "pair_weights"])
+def test_linear_out_in_ranges_of_receivers(name, source, deterministic, monkeypatch):
+    monkeypatch.setattr(backend, "MESSAGES_AT_ONCE", 1)
+    monkeypatch.setattr(backend, "ALIGNED", 2)
+    problem = NAMED[name]
+    n = problem.n_atoms
+    ranges = list(backend._ranges(problem.instructions, n, torch.float64))
+    assert ranges == [(begin, begin + 2) for begin in range(0, n, 2)]
+    options = {"source": source, "with_linear_out": True}
+    assert_forward_parity(backend, problem, torch.float64, DEVICE, **options)
 
 
 @pytest.fixture
 def many_groups(monkeypatch):
     """Paths split into groups as where registers run out."""
-    monkeypatch.setattr(triton_launch, "MOST", 40)
-    caches = (triton_launch.plan, triton_launch.launches)
+    monkeypatch.setattr(plan, "MOST", dict.fromkeys(plan.MOST, 40))
+    caches = (plan.plan, launch.launches)
     for cached in caches:
         cached.cache_clear()
     yield
@@ -78,22 +107,14 @@ def many_groups(monkeypatch):
         cached.cache_clear()
 
 
-@pytest.mark.parametrize("deterministic", [False, True])
 def test_split_paths(many_groups, deterministic):
     problem = NAMED["natural"]
-    steps = triton_launch.plan(problem.instructions, True, True, torch.float64)
-    assert len(steps) > len(problem.instructions.irreps_in)
-
-    def training(*arguments):
-        return triton_op.convolution(*arguments, deterministic=deterministic)
-
-    assert_training_parity(training, problem, torch.float64, DEVICE, order=1)
-    before = torch.get_deterministic_debug_mode()
-    torch.set_deterministic_debug_mode(int(deterministic))
-    try:
-        assert_forward_parity(backend, problem, torch.float64, DEVICE)
-    finally:
-        torch.set_deterministic_debug_mode(before)
+    for form in FORMS:
+        steps = plan.plan(problem.instructions, form, torch.float64)
+        assert len(steps) > len(problem.instructions.irreps_in)
+    assert_forward_parity(backend, problem, torch.float64, DEVICE)
+    assert_forward_parity(backend, problem, torch.float64, DEVICE, source="pair_weights")
+    assert_jvp_parity(backend, problem, torch.float64, DEVICE)
 
 
 Arguments = tuple[list[Tensor], Tensor, Edges, RadialTable, Instructions]
@@ -110,55 +131,46 @@ def arguments(problem: Problem, dtype: torch.dtype = torch.float32) -> Arguments
     return x, vectors, edges, table, problem.instructions
 
 
-@pytest.mark.parametrize("deterministic", [False, True])
-def test_adjoint_without_autograd(deterministic):
-    x, vectors, edges, table, instructions = arguments(NAMED["natural"], torch.float64)
-    for leaf in (*x, vectors):
-        leaf.requires_grad_(True)
-    out = fused_convolution(x, vectors, edges, table, instructions)
-    g = [torch.randn_like(block) for block in out]
-    *dx, dvectors = torch.autograd.grad(out, [*x, vectors], g)
+def pair_weights(problem: Problem, dtype: torch.dtype = torch.float32) -> PairWeights:
+    pair, n_pairs = pairs_of(problem)
+    return PairWeights(random_values(problem, n_pairs).to(DEVICE, dtype), pair.to(DEVICE))
 
-    inputs = (g, x, vectors, edges, table, instructions)
-    with torch.no_grad(), poisoned_memory():
-        got = triton_op.fused_adjoint(*inputs, deterministic=deterministic)
-        none, alone = triton_op.fused_adjoint(*inputs, needs_dx=False)
-    assert none == []
-    for a, b in zip([*got[0], got[1], alone], [*dx, dvectors, dvectors], strict=True):
+
+def test_gradients_are_added_to_what_is_there(deterministic):
+    x, vectors, edges, table, instructions = arguments(NAMED["natural"], torch.float64)
+    out = definitions.forward(x, vectors, edges, table, instructions)
+    g = [torch.randn_like(block) for block in out]
+    rest = (x, vectors, edges, table, instructions)
+    wanted, got = ([torch.ones_like(block) for block in x] for _ in range(2))
+    expected = definitions.vjp(g, *rest, dx=wanted)
+    with poisoned_memory():
+        dvectors = backend.vjp(g, *rest, dx=got)
+        alone = backend.vjp(g, *rest)
+    pairs = zip([*got, dvectors, alone], [*wanted, expected, expected], strict=True)
+    for a, b in pairs:
         assert relative_rms(a, b) < 1e-12
 
 
-def test_loss_of_forces_and_third_derivatives():
-    """Terms whose gradient is absent are skipped; orders beyond the second exist."""
-    problem = NAMED["last layer"]
-    x, _, edges, _, instructions = arguments(problem, torch.float64)
-    shape = (edges.n_edges, (instructions.l_max + 1) ** 2)
-    y = torch.linspace(-1, 1, shape[0] * shape[1], dtype=torch.float64).view(shape).to(DEVICE)
-    w = problem.weights().to(DEVICE)
-    leaves = [leaf.requires_grad_(True) for leaf in (*x, y, w)]
-
-    def derivatives(form) -> list[Tensor]:
-        out = form(x, y, w, edges.sender, edges.receiver, instructions, edges.n_receivers)
-        energy = torch.stack([block.square().sum() for block in out]).sum()
-        (forces,) = torch.autograd.grad(energy, y, create_graph=True)
-        second = torch.autograd.grad(forces.square().sum(), leaves, create_graph=True)
-        size = torch.stack([value.square().sum() for value in second]).sum()
-        third = torch.autograd.grad(size, leaves)
-        return [*second, *third]
-
-    expected = derivatives(convolution)
-    for a, b in zip(derivatives(triton_op.convolution), expected, strict=True):
-        assert relative_rms(a.detach(), b.detach()) < 1e-12
-
-
-def test_deterministic_results_are_equal_bit_for_bit():
+def test_deterministic_results_are_equal_bit_for_bit(deterministic):
     """The interpreter runs programs in order, so only a GPU can fail this."""
-    inputs = arguments(NAMED["many neighbors" if DEVICE == "cuda" else "natural"])
-    g = [torch.randn_like(block) for block in triton_op.fused_convolution(*inputs)]
-    runs = [triton_op.fused_adjoint(g, *inputs, deterministic=True) for _ in range(3)]
-    for dx, dvectors in runs[1:]:
-        assert torch.equal(dvectors, runs[0][1])
-        assert all(torch.equal(a, b) for a, b in zip(dx, runs[0][0], strict=True))
+    if not deterministic:
+        return
+    problem = NAMED["many neighbors" if DEVICE == "cuda" else "natural"]
+    x, vectors, edges, table, instructions = arguments(problem)
+    weights, displacements = pair_weights(problem), random_displacements(problem).to(vectors)
+
+    def results() -> list[Tensor]:
+        out = backend.forward(x, vectors, edges, table, instructions)
+        dx = [torch.zeros_like(block) for block in x]
+        dvectors = backend.vjp(out, x, vectors, edges, table, instructions, dx=dx)
+        rest = (x, vectors, displacements, edges, weights, instructions, False)
+        both = backend.jvp(*rest)
+        d_values, d_x = backend.jvp_vjp(both, *rest)
+        return [dvectors, *dx, *both, d_values, *d_x]
+
+    first = results()
+    for _ in range(2):
+        assert all(torch.equal(a, b) for a, b in zip(results(), first, strict=True))
 
 
 def test_skin_edges_change_no_bit():
@@ -167,11 +179,11 @@ def test_skin_edges_change_no_bit():
     far = vectors.norm(dim=1) >= table.cutoff
     assert far.any()
     moved = torch.where(far.unsqueeze(1), 7 * vectors, vectors)
-    a = triton_op.fused_convolution(x, vectors, edges, table, instructions)
-    b = triton_op.fused_convolution(x, moved, edges, table, instructions)
+    a = backend.forward(x, vectors, edges, table, instructions)
+    b = backend.forward(x, moved, edges, table, instructions)
     assert all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
     g = [torch.ones_like(block) for block in a]
-    _, dvectors = triton_op.fused_adjoint(g, x, vectors, edges, table, instructions)
+    dvectors = backend.vjp(g, x, vectors, edges, table, instructions)
     assert torch.equal(dvectors[far], torch.zeros_like(dvectors[far]))
 
 
@@ -181,50 +193,63 @@ def test_broken_positions_are_not_hidden():
     x, vectors, edges, table, instructions = arguments(NAMED["natural"])
     for broken in (torch.nan, 0.0):
         vectors[0] = broken
-        out = triton_op.fused_convolution(x, vectors, edges, table, instructions)
-        expected = fused_convolution(x, vectors, edges, table, instructions)
+        out = backend.forward(x, vectors, edges, table, instructions)
+        expected = definitions.forward(x, vectors, edges, table, instructions)
         assert out[0][0].isnan().any()
         assert torch.equal(out[0].isnan().any(2).any(1), expected[0].isnan().any(2).any(1))
 
 
 def test_operators_are_well_formed():
-    """Schemas, shapes without data and autograd registration, as torch.compile needs them."""
+    """Schemas, and shapes without data."""
     x, vectors, edges, table, instructions = arguments(NAMED["last layer"], torch.float64)
-    tests = ("test_schema", "test_faketensor", "test_autograd_registration")
-    x = [block.requires_grad_(True) for block in x]
-    key = triton_op._key(instructions)
-    fused = (x, vectors.requires_grad_(True), edges.sender, edges.row_start, None, table.knots)
-    grid = table.grid.constants
-    torch.library.opcheck(triton_op._fused, (*fused, grid, key, False), test_utils=tests)
-    y = torch.randn(edges.n_edges, 9, dtype=torch.float64, device=DEVICE, requires_grad=True)
-    w = torch.randn(edges.n_edges, instructions.n_weights, dtype=torch.float64, device=DEVICE)
-    stored = (x, y, w.requires_grad_(True), edges.sender, edges.row_start, key, False)
-    torch.library.opcheck(triton_op._stored, stored, test_utils=tests)
+    out = [x[0].new_zeros(edges.n_receivers, ir.dim, mul) for mul, ir in instructions.irreps_out]
+    read = {f"x{i}": block for i, block in enumerate(x)}
+    read |= {"sender": edges.sender, "row_start": edges.row_start, "vectors": vectors}
+    read |= {"knots": table.knots}
+    names = " ".join([*read, *(f"out{i}" for i in range(len(out)))])
+    texts = operators._layer(instructions), operators._text(Form("forward", "table")), names
+    convolution = (*texts, list(read.values()), out, table.grid.constants, False)
+    sums = (
+        torch.randn(edges.n_edges, 3, device=DEVICE),
+        edges.sender,
+        torch.zeros_like(x[0][:, 0, :3]),
+    )
+    tests = ("test_schema", "test_faketensor")
+    torch.library.opcheck(operators._convolution_, convolution, test_utils=tests)
+    torch.library.opcheck(operators.sum_rows_, sums, test_utils=tests)
 
 
-def test_compiles_without_breaking_the_graph():
-    x, vectors, edges, table, instructions = arguments(NAMED["last layer"])
-
-    @torch.compile(backend="aot_eager", fullgraph=True)
-    def energy(vectors):
-        return triton_op.fused_convolution(x, vectors, edges, table, instructions)[0].square().sum()
-
-    leaf = vectors.clone().requires_grad_(True)
-    try:
-        (compiled,) = torch.autograd.grad(energy(leaf), leaf)
-    except Exception as error:
-        if "frozen dataclass" not in str(error):
-            raise
-        pytest.skip(f"NOT CHECKED: torch.compile of {torch.__version__} cannot hold instructions")
-    out = fused_convolution(x, leaf, edges, table, instructions)[0]
-    (expected,) = torch.autograd.grad(out.square().sum(), leaf)
-    assert relative_rms(compiled, expected) < 3e-6
+def test_nothing_asks_the_device(deterministic):
+    """All operations run on the meta device, which has shapes and no numbers."""
+    problem = NAMED["natural"]
+    x, vectors, edges, table, instructions = arguments(problem)
+    weights = pair_weights(problem)
+    meta = torch.device("meta")
+    edges = Edges(*(t.to(meta) for t in (edges.sender, edges.receiver, edges.row_start)))
+    x, vectors = [block.to(meta) for block in x], vectors.to(meta)
+    weights = PairWeights(weights.values.to(meta), weights.pair.to(meta))
+    behind = LinearOut([m.to(meta) for m in random_linear_out(problem, torch.float32).matrices])
+    for source in (table.to(torch.float32, meta), weights):
+        rest = (x, vectors, edges, source, instructions, behind)
+        out = backend.forward(*rest)
+        assert [block.shape[2] for block in out] == [m.shape[1] for m in behind.matrices]
+        dx = [torch.zeros_like(block) for block in x]
+        assert backend.vjp(out, *rest, dx=dx).shape == vectors.shape
+    rest = (x, vectors, vectors, edges, weights, instructions, False)
+    d_values, dx = backend.jvp_vjp(backend.jvp(*rest), *rest)
+    assert d_values.shape == weights.values.shape
+    assert [block.shape for block in dx] == [block.shape for block in x]
 
 
 def test_wrong_arguments_are_refused():
-    x, vectors, edges, table, instructions = arguments(NAMED["natural"])
+    problem = NAMED["natural"]
+    x, vectors, edges, table, instructions = arguments(problem)
     with pytest.raises(ValueError, match=r"vectors: got shape \[5, 3\], expected \[6, 3\]"):
-        triton_op.fused_convolution(x, vectors[:-1], edges, table, instructions)
+        backend.forward(x, vectors[:-1], edges, table, instructions)
     mixed = [x[0], x[1].double(), x[2]]
     with pytest.raises(ValueError, match=r"x\[1\]: got torch.float64"):
-        triton_op.fused_convolution(mixed, vectors, edges, table, instructions)
+        backend.forward(mixed, vectors, edges, table, instructions)
+    weights = pair_weights(problem)
+    short = PairWeights(weights.values, weights.pair[:-1])
+    with pytest.raises(ValueError, match=r"weights.pair: got shape \[5\], expected \[6\]"):
+        backend.jvp(x, vectors, vectors, edges, short, instructions, has_tangents=False)

@@ -1,6 +1,6 @@
-"""Device functions that the printed kernels call, and the ordered sum over edges of a sender.
+"""Device functions that the printed kernels call, and the ordered sum over edges of an owner.
 
-The kernels themselves are printed from the instruction tables by `triton_printer.py`.
+The kernels themselves are printed from the instruction tables by `printer.py`.
 """
 
 import triton
@@ -13,6 +13,13 @@ def direction(vx, vy, vz):
     square = vx * vx + vy * vy + vz * vz
     inverse = tl.rsqrt(square)
     return vx * inverse, vy * inverse, vz * inverse, square * inverse, inverse
+
+
+@triton.jit
+def turning(ux, uy, uz, inverse, tx, ty, tz):
+    """Change of the unit vector along the displacement t, and n . t, that of the length."""
+    rate = ux * tx + uy * ty + uz * tz
+    return (tx - rate * ux) * inverse, (ty - rate * uy) * inverse, (tz - rate * uz) * inverse, rate
 
 
 @triton.jit
@@ -40,21 +47,22 @@ def add(pointer, value, mask, DETERMINISTIC: tl.constexpr):
 
 
 @triton.jit
-def sum_by_sender(per_edge, order, start_of, total, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
-    """total [senders, WIDTH] = sum of per_edge [edges, WIDTH] over each sender's edges, in order.
+def sum_by_owner(per_edge, order, start_of, total, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    """total [owners, WIDTH] += per_edge [edges, WIDTH] over each owner's edges, in order.
 
-    order     [edges]        edges sorted by sender
-    start_of  [senders + 1]  where each sender's edges start in `order`
+    order     [edges]       edges sorted by owner
+    start_of  [owners + 1]  where each owner's edges start in `order`
     """
-    sender = tl.program_id(0).to(tl.int64)
+    owner = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)  # [BLOCK]
 
     mask = column < WIDTH
-    start, end = tl.load(start_of + sender), tl.load(start_of + sender + 1)
+    start, end = tl.load(start_of + owner), tl.load(start_of + owner + 1)
 
-    result = tl.zeros((BLOCK,), per_edge.dtype.element_ty)  # [BLOCK]
+    place = total + owner * WIDTH + column
+    result = tl.load(place, mask=mask, other=0.0)  # [BLOCK]
     for i in range(start, end):
         edge = tl.load(order + i)
         result += tl.load(per_edge + edge * WIDTH + column, mask=mask, other=0.0)
 
-    tl.store(total + sender * WIDTH + column, result, mask=mask)
+    tl.store(place, result, mask=mask)

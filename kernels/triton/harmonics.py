@@ -1,14 +1,18 @@
-"""Prints spherical harmonics of a unit vector (ux, uy, uz), and the way back from their gradient.
+"""Prints spherical harmonics of a unit vector (ux, uy, uz), their changes, and the way back.
 
-With y as the polar axis, Y_l,±m = q_lm(y) * (c_m or s_m): a polynomial of degree l - m in y times
-c_m + i s_m = (z + i x)^m, printed as cos and sin. So two multiplications per component suffice,
-and the gradient runs back through the same two factors instead of a table of dY/dvector.
+Of `polynomials.py`, on the unit sphere and with y as the polar axis,
+
+    Y_l,±m = q_lm(y) * (c_m or s_m)          c_m + i s_m = (z + i x)^m
+
+where q_lm has degree l - m: two multiplications per component, and derivatives run through the same
+two factors instead of a table of dY/dvector. c_m and s_m are printed as cos and sin; `_t` after a
+name is its change along the displacement of the edge.
 """
 
 from functools import cache
-from math import factorial, sqrt
+from math import comb
 
-from numpy.polynomial import Legendre, Polynomial
+from fastequi.kernels.polynomials import harmonic_polynomials
 
 
 def component(l: int, b: int) -> str:  # noqa: E741
@@ -18,10 +22,17 @@ def component(l: int, b: int) -> str:  # noqa: E741
 
 @cache
 def polar_factor(l: int, m: int) -> tuple[float, ...]:  # noqa: E741
-    """Coefficients of q_lm, rising powers of y; |Y_l|^2 = 2l + 1."""
-    derivative = Legendre.basis(l).deriv(m) if m else Legendre.basis(l)
-    scale = sqrt((2 * l + 1) * (2 if m else 1) * factorial(l - m) / factorial(l + m))
-    return tuple(scale * float(value) for value in derivative.convert(kind=Polynomial).coef)
+    """Coefficients of q_lm, rising powers of y.
+
+    In the plane x = 0, where c_m = z^m, Y_l,m is a sum of y^j z^(l-j), and z^2 = 1 - y^2.
+    """
+    coefficients = [0.0] * (l - m + 1)
+    for (x, j, k), value in harmonic_polynomials(l)[l + m].items():
+        if x == 0:
+            half = (k - m) // 2
+            for i in range(half + 1):
+                coefficients[j + 2 * i] += value * comb(half, i) * (-1) ** i
+    return tuple(coefficients)
 
 
 def print_harmonics(degrees: list[int]) -> list[str]:
@@ -45,10 +56,33 @@ def print_harmonics(degrees: list[int]) -> list[str]:
     return lines
 
 
+def print_changes(degrees: list[int]) -> list[str]:
+    """Lines that define y1_t, y2_t, ... from ux_t, uy_t, uz_t, behind those of `print_harmonics`.
+
+    c_m and s_m change by m (c_(m-1) dz - s_(m-1) dx) and m (s_(m-1) dz + c_(m-1) dx).
+    """
+    lines = ["cos1_t, sin1_t = uz_t, ux_t"] if max(degrees) > 0 else []
+    for m in range(2, max(degrees) + 1):
+        cos, sin = f"cos{m - 1}", f"sin{m - 1}"
+        lines.append(f"cos{m}_t = {float(m)} * ({cos} * uz_t - {sin} * ux_t)")
+        lines.append(f"sin{m}_t = {float(m)} * ({sin} * uz_t + {cos} * ux_t)")
+    for l, m in _factors(degrees):  # noqa: E741
+        change = f"{_slope(l, m)} * uy_t" if m < l else ""
+        if m == 0:
+            lines.append(f"{component(l, l)}_t = {change}")
+            continue
+        if change:
+            lines.append(f"q_t = {change}")
+        for b, circle in ((l + m, f"cos{m}"), (l - m, f"sin{m}")):
+            turned = f" + q_t * {circle}" if change else ""
+            lines.append(f"{component(l, b)}_t = {_factor_name(l, m)} * {circle}_t{turned}")
+    return lines
+
+
 def print_vector_gradient(degrees: list[int]) -> list[str]:
     """Lines from dy1, dy2, ... to fx, fy, fz: the gradient by the vector at fixed length.
 
-    c_m, s_m have the derivatives m c_{m-1}, m s_{m-1} by z and -m s_{m-1}, m c_{m-1} by x. The part
+    c_m, s_m have the derivatives m c_(m-1), m s_(m-1) by z and -m s_(m-1), m c_(m-1) by x. The part
     along the unit vector is taken out and the rest divided by the length.
     """
     sums: dict[str, list[str]] = {}
@@ -59,7 +93,7 @@ def print_vector_gradient(degrees: list[int]) -> list[str]:
             sums.setdefault(f"dsin{m}", []).append(f"{minus} * {_factor_name(l, m)}")
         if m < l:
             dq = f"({plus} * cos{m} + {minus} * sin{m})" if m else plus
-            sums.setdefault("fy", []).append(f"{dq} * ({_polynomial(_slope(l, m))})")
+            sums.setdefault("fy", []).append(f"{dq} * {_slope(l, m)}")
     lines = [f"{name} = {' + '.join(terms)}" for name, terms in sums.items()]
     fz, fx = ["dcos1"], ["dsin1"]
     for m in range(2, max(degrees) + 1):
@@ -79,8 +113,10 @@ def _factor_name(l: int, m: int) -> str:  # noqa: E741
     return f"q{l}{m}" if m < l else repr(polar_factor(l, m)[0])
 
 
-def _slope(l: int, m: int) -> tuple[float, ...]:  # noqa: E741
-    return tuple(i * value for i, value in enumerate(polar_factor(l, m)))[1:]
+def _slope(l: int, m: int) -> str:  # noqa: E741
+    """dq_lm/dy, as a factor."""
+    text = _polynomial(tuple(i * value for i, value in enumerate(polar_factor(l, m)))[1:])
+    return f"({text})" if " " in text else text
 
 
 def _polynomial(coefficients: tuple[float, ...]) -> str:

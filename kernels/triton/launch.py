@@ -1,0 +1,103 @@
+"""Builds the kernels of a plan and launches them, each with what its parameters name."""
+
+import linecache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastequi.kernels.instructions import Instructions
+from fastequi.kernels.triton.form import Form
+from fastequi.kernels.triton.plan import LANES, Step, n_slots, options, plan
+from fastequi.kernels.triton.printer import print_kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A step with its kernel; compiled when first launched."""
+
+    step: Step
+    kernel: Any
+
+
+@cache
+def build(source: str) -> Any:
+    """The Triton function `kernel` of a printed module.
+
+    Triton reads the source of what it compiles through `linecache`, so no file is written: nothing
+    to lock, nothing that a read-only or shared cache could spoil. Triton's own cache keeps the
+    binaries.
+    """
+    name = f"<fastequi {sha256(source.encode()).hexdigest()[:16]}>"
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    module: dict[str, Any] = {"__name__": "fastequi.kernels.triton.printed"}
+    exec(compile(source, name, "exec"), module)
+    return module["kernel"]
+
+
+@cache
+def launches(instructions: Instructions, form: Form, dtype: torch.dtype) -> tuple[Launch, ...]:
+    """The plan of a pass, printed and handed to Triton."""
+    return tuple(
+        Launch(step, build(print_kernel(instructions, step.group, form)))
+        for step in plan(instructions, form, dtype)
+    )
+
+
+def run(
+    instructions: Instructions,
+    form: Form,
+    named: Mapping[str, Tensor],
+    numbers: Sequence[float],
+    deterministic: bool,
+) -> None:
+    """One pass over the edges of the receivers that row_start names.
+
+    named    tensors by the names of the kernels' parameters; x, g, dx and out are numbered by irrep
+    numbers  of the table's grid, none for pairs
+    """
+    n_receivers = named["row_start"].shape[0] - 1
+    if n_receivers == 0:
+        return
+    planned = launches(instructions, form, named["x0"].dtype)
+    slots = n_slots(tuple(launch.step for launch in planned))
+    with torch.cuda.device_of(named["x0"]):
+        for launch in planned:
+            i, step = launch.step.group.input, launch.step
+            x = named[f"x{i}"]
+            dx = named.get(f"dx{i}", x)  # never written when dx is not needed
+            own: dict[str, Any] = {
+                "x": x, "dx": dx, "x_half": len(x) // 2, "dx_half": len(dx) // 2,
+                "slot": step.slot, "n_slots": slots, "stretch": None,
+                "NEEDS_DX": f"dx{i}" in named, "DETERMINISTIC": deterministic,
+            } | dict(named)  # fmt: skip
+            names = launch.kernel.arg_names
+            first_number = len(names) - len(numbers)
+            arguments = [own[name] for name in names[:first_number]]
+            launch.kernel[n_receivers, step.n_blocks](*arguments, *numbers, **_options_for(x))
+
+
+def sum_rows(per_edge: Tensor, owner: Tensor, total: Tensor) -> None:
+    """Add each edge's row to its owner's, in the order of the edges: equal inputs, equal bits."""
+    if total.shape[0] == 0:
+        return
+    from fastequi.kernels.triton.kernels import sum_by_owner
+
+    order = torch.argsort(owner, stable=True)
+    owners = torch.arange(total.shape[0] + 1, device=owner.device)
+    start_of = torch.searchsorted(owner[order], owners)
+    width, block = total[0].numel(), 4 * LANES
+    kernel: Any = sum_by_owner[total.shape[0], -(-width // block)]
+    with torch.cuda.device_of(total):
+        kernel(per_edge, order, start_of, total, WIDTH=width, BLOCK=block, **_options_for(total))
+
+
+def _options_for(tensor: Tensor) -> dict[str, Any]:
+    if not tensor.is_cuda or torch.version.hip:
+        return options(None)
+    major, minor = torch.cuda.get_device_capability(tensor.device)
+    return options(10 * major + minor)
