@@ -6,6 +6,7 @@ import torch
 pytest.importorskip("triton")
 
 from ase import Atoms
+from fastequi.training.gradients import Sample, TangentGradient, by_double_backward
 from torch import Tensor
 
 from fastequi.kernels.testing import poisoned_memory
@@ -14,7 +15,6 @@ from fastequi.md.state import state_from_atoms
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import new_spec
 from fastequi.potential import Prediction
-from fastequi.training.gradients import Sample, TangentGradient, by_double_backward
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
