@@ -26,6 +26,8 @@ def polar_factor(l: int, m: int) -> tuple[float, ...]:  # noqa: E741
 
     In the plane x = 0, where c_m = z^m, Y_l,m is a sum of y^j z^(l-j), and z^2 = 1 - y^2.
     """
+    # Rounded otherwise than in closed form: on NVIDIA float32 kernels are the same, instruction
+    # for instruction; float64 ones share fewer constants: up to 10 registers, 8 instructions more.
     coefficients = [0.0] * (l - m + 1)
     for (x, j, k), value in harmonic_polynomials(l)[l + m].items():
         if x == 0:
