@@ -15,10 +15,12 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from fastequi.kernels.llvm.arguments import REALS, Arguments, Named
 from fastequi.kernels.llvm.compiler import Kernel
 from fastequi.kernels.llvm.ir import Function, Value, Variable
-from fastequi.kernels.llvm.plan import Named, Plan, PlannedCall
+from fastequi.kernels.llvm.plan import Plan, PlannedCall
 from fastequi.kernels.processor import Processor, processor
 
 #: Registers for the two factors, and some that the loop may need.
@@ -29,7 +31,7 @@ ROUNDS = 4
 CHAIN = 64
 #: At least so many runs of about a millisecond, so many of them alike, and seconds at most.
 SAMPLES, UNDISTURBED, BUDGET_S = 100, 5, 3.0
-REALS = {"float32": ("float", 4), "float64": ("double", 8)}
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 #: GFLOP/s by dtype, then by threads.
 Rates = dict[str, dict[str, float]]
@@ -48,10 +50,10 @@ class Loop:
     def flop(self) -> float:
         return 2.0 * self.trips * ROUNDS * self.sums * self.lanes
 
-    def start(self) -> np.ndarray:
+    def start(self) -> Tensor:
         """Sums that differ, which go to 1: neither tiny nor large numbers, which may be slower."""
         vectors = [*np.linspace(0.5, 1.5, self.sums), 0.75, 0.25]
-        return np.repeat(vectors, self.lanes).astype(self.dtype)
+        return torch.tensor(vectors, dtype=DTYPES[self.dtype]).repeat_interleave(self.lanes)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -73,13 +75,13 @@ def main(arguments: list[str] | None = None) -> None:
 def measured_peaks() -> Rates:
     """GFLOP/s by dtype, then by threads: '1' and as many as torch uses."""
     counts = sorted({1, torch.get_num_threads()})
-    return {dtype: {str(n): peak_GFLOP_s(dtype, n) for n in counts} for dtype in REALS}
+    return {dtype: {str(n): peak_GFLOP_s(dtype, n) for n in counts} for dtype in DTYPES}
 
 
 def peak_GFLOP_s(dtype: str, threads: int) -> float:
     """The best of some samples, on so many threads at once; 'float32' or 'float64'."""
     loop = loop_for(dtype, processor())
-    kernel = Kernel("multiply_adds", print_multiply_adds(loop), n_integers=4)
+    kernel = Kernel("multiply_adds", print_multiply_adds(loop), 4, arguments(DTYPES[dtype]))
     data = [loop.start() for _ in range(threads)]
     with n_threads(threads):
         return threads * loop.flop / _best_s(kernel, loop.trips, data) / 1e9
@@ -87,16 +89,21 @@ def peak_GFLOP_s(dtype: str, threads: int) -> float:
 
 def clock_GHz() -> float:
     """Cycles per nanosecond while one thread is busy."""
-    kernel, trips = Kernel("chain", print_chain(), n_integers=4), 50_000
-    data = np.array([1, 3, 5], dtype=np.int64)
+    kernel, trips = Kernel("chain", print_chain(), 4, arguments(None)), 50_000
+    data = torch.tensor([1, 3, 5])
     return trips * CHAIN / _best_s(kernel, trips, [data]) / 1e9
+
+
+def arguments(dtype: torch.dtype | None) -> Arguments:
+    """An array of reals or, None, of integers."""
+    return Arguments(dtype or torch.float64, {"data": "int64s" if dtype is None else "reals"})
 
 
 def loop_for(dtype: str, cpu: Processor) -> Loop:
     """As many sums as registers allow: 12 of 16, 28 of 32; two units of four cycles need 8."""
     if not isinstance(cpu.register_bytes, int) or not isinstance(cpu.vector_registers, int):
         raise ValueError(f"the registers of this processor are not known: {cpu}")
-    lanes = cpu.register_bytes // REALS[dtype][1]
+    lanes = cpu.register_bytes // DTYPES[dtype].itemsize
     return Loop(dtype, lanes, cpu.vector_registers - SPARE_REGISTERS)
 
 
@@ -113,7 +120,7 @@ def n_threads(count: int) -> Iterator[None]:
 
 def print_multiply_adds(loop: Loop) -> str:
     """IR: at the first argument lie vectors, one behind the other: sums, factor, addend."""
-    f, trips, data = _begin("multiply_adds", REALS[loop.dtype][0])
+    f, trips, data = _begin("multiply_adds", REALS[DTYPES[loop.dtype]])
     places = [f.at(data, k * loop.lanes) for k in range(loop.sums + 2)]
     *starts, factor, addend = (f.load(place, "real", loop.lanes) for place in places)
     sums = [Variable(f, start) for start in starts]
@@ -148,14 +155,14 @@ def _begin(name: str, real: str) -> tuple[Function, Value, Value]:
     return f, f.parameters[0], f.load(f.at(f.parameters[4], 0, "i64"), "ptr")
 
 
-def _best_s(kernel: Kernel, trips: int, data: list[np.ndarray]) -> float:
+def _best_s(kernel: Kernel, trips: int, data: list[Tensor]) -> float:
     """Seconds of the fastest of many short runs, each array of `data` on a thread of its own.
 
     A run is shorter than the turn that a busy system gives to other programs, so that one of them
     is likely to have had its cores to itself.
     """
-    places = {f"data{k}": array.ctypes.data for k, array in enumerate(data)}
-    plan = Plan([[PlannedCall(kernel, (trips, 0, 0, 0), (Named(name),))] for name in places])
+    places = {f"data{k}": tensor for k, tensor in enumerate(data)}
+    plan = Plan([[PlannedCall(kernel, (trips, 0, 0, 0), {"data": Named(name)})] for name in places])
     samples: list[float] = []
     started = perf_counter()
     while not _settled(samples) and perf_counter() - started < BUDGET_S:

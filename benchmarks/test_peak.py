@@ -11,7 +11,7 @@ from fastequi.kernels.processor import processor
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_all_multiply_adds_are_done(dtype):
     work = Loop(dtype, lanes=2, sums=3, trips=2)
-    data = work.start()
+    data = work.start().numpy()
     expected = data[: work.sums * work.lanes].copy()
     for _ in range(ROUNDS * work.trips):
         expected = expected * data[-3] + data[-1]

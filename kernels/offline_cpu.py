@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
+import torch
 
-from fastequi.kernels.cpu.forward import print_kernel
-from fastequi.kernels.cpu.printer import KernelSpec
+from fastequi.kernels.cpu.kernels import print_kernel
 from fastequi.kernels.cpu.product import ProductSpec, print_product
-from fastequi.kernels.cpu.tangent_printer import TangentSpec, print_tangent_kernel
+from fastequi.kernels.cpu.spec import KernelSpec, Operation, Source
 from fastequi.kernels.llvm.compiler import optimized
 from fastequi.kernels.llvm.target import OFFLINE, Target, offline
 from fastequi.kernels.presets import middle_layer
@@ -35,6 +35,15 @@ RECORD = Path(__file__).with_name("spills.json")
 ALLOWED = 1.05
 
 _SCALAR_BYTES = 8
+#: Of dynamics, then of training.
+_KERNELS: tuple[tuple[Source, Operation], ...] = (
+    ("table", "forward"),
+    ("table", "vjp"),
+    ("pair_weights", "forward"),
+    ("pair_weights", "vjp"),
+    ("pair_weights", "jvp"),
+    ("pair_weights", "jvp_vjp"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +83,7 @@ def rows() -> Iterator[Row]:
                 for kind, source in kinds.items():
                     yield Row(model, kind, irrep, name, source)
         for vectors in (1, 2, 4):
-            spec = ProductSpec("float", lanes, vectors, True, target.vector_count)
+            spec = ProductSpec(torch.float32, lanes, vectors, True, target.vector_count)
             yield Row("any", "product", f"{vectors}-vectors", name, print_product(spec))
 
 
@@ -84,16 +93,16 @@ def _kernels(model: str, target: Target) -> dict[str, dict[str, str]]:
     instructions, lanes = middle_layer(model), target.vector_bytes // 4
     for i, (_, ir) in enumerate(instructions.irreps_in):
         paths = tuple((p.l2, p.l3) for p in instructions.paths if p.input == i)
-        shape = ir.l, paths, "float", lanes, lanes
-        tangents = *shape, target.vector_count
+        shape = ir.l, paths, torch.float32, lanes, lanes
         found[str(ir)] = {
-            "forward": print_kernel(KernelSpec(*shape, "table", "forward")),
-            "adjoint": print_kernel(KernelSpec(*shape, "table", "vjp", True)),
-            "rows-forward": print_kernel(KernelSpec(*shape, "rows", "forward")),
-            "rows-adjoint": print_kernel(KernelSpec(*shape, "rows", "vjp", True)),
-            "tangent-forward": print_tangent_kernel(TangentSpec(*tangents, False, True)),
-            "tangent-adjoint": print_tangent_kernel(TangentSpec(*tangents, True, True)),
-        }
+            f"{source}-{operation}": print_kernel(
+                KernelSpec(
+                    *shape, source, operation,
+                    wants_dx=operation == "vjp", has_tangents=operation in ("jvp", "jvp_vjp"),
+                )
+            )
+            for source, operation in _KERNELS
+        }  # fmt: skip
     return found
 
 

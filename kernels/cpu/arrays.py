@@ -2,83 +2,95 @@
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fastequi.kernels.convolution.edges import Edges
-from fastequi.kernels.cpu.segments import edge_lanes, split_receivers
+from fastequi.kernels.cpu.channels import split_receivers
+from fastequi.kernels.llvm.target import lanes_of
 
 
-@dataclass
+@dataclass(frozen=True)
 class EdgeArrays:
-    """The edges of one step as the kernels read them, shared by all layers.
+    """By the names of the kernels' arguments, shared by all layers.
 
-    sender, row_start  int64
-    per_edge           arrays [components, edge_stride], padded so that vectors may overrun
+    tensors  sender [edges] and row_start [receivers + 1], int64; vectors and displacements
+             [3, edge_stride] and cutoff_scale [1, edge_stride], padded: vectors may overrun
+    sizes    n_receivers; edge_stride; block, the receivers whose edges are made ready at a time;
+             scratch_stride, room for the edges of any block
     """
 
-    sender: Tensor
-    row_start: Tensor
+    tensors: dict[str, Tensor]
+    sizes: dict[str, int]
     n_edges: int
-    edge_stride: int
-    scratch_stride: int
-    per_edge: dict[str, Tensor] = field(default_factory=dict)
-    _pieces: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
-
-    @property
-    def n_atoms(self) -> int:
-        return len(self.row_start) - 1
-
-    @property
-    def addresses(self) -> dict[str, int]:
-        """What the kernels call by name: addresses and sizes."""
-        tensors = {"row_start": self.row_start, "sender": self.sender, **self.per_edge}
-        return {name: tensor.data_ptr() for name, tensor in tensors.items()} | {
-            "n_atoms": self.n_atoms,
-            "edge_stride": self.edge_stride,
-            "scratch_stride": self.scratch_stride,
-        }
+    _cuts: dict[int, list[int]] = field(default_factory=dict)
 
     def of(self, edges: Edges) -> "EdgeArrays":
         """The same with the senders of other edges, `Edges.from_senders`."""
-        sender = edges.sender.contiguous()
-        same = sender.data_ptr() == self.sender.data_ptr() and sender.shape == self.sender.shape
-        return self if same else replace(self, sender=sender)
+        sender, mine = edges.sender.contiguous(), self.tensors["sender"]
+        if sender.data_ptr() == mine.data_ptr() and sender.shape == mine.shape:
+            return self
+        return replace(self, tensors=self.tensors | {"sender": sender})
 
-    def pieces(self, parts: int) -> list[tuple[int, int]]:
-        """Receivers of each thread."""
-        if parts not in self._pieces:
-            self._pieces[parts] = split_receivers(self.row_start, parts)
-        return self._pieces[parts]
+    def cuts(self, parts: int) -> list[int]:
+        """Where the receivers of each thread begin and end."""
+        if parts not in self._cuts:
+            pieces = split_receivers(self.tensors["row_start"], parts)
+            self._cuts[parts] = [0, *(last for _, last in pieces)]
+        return self._cuts[parts]
 
 
-def edge_arrays(edges: Edges, dtype: torch.dtype, **per_edge: Tensor | None) -> EdgeArrays:
-    """per_edge: vectors [edges, 3] or stretch [edges], by name."""
-    lanes = edge_lanes(dtype)
-    stride = edges.n_edges + lanes
-    degrees = edges.row_start[1:] - edges.row_start[:-1]
-    longest = int(degrees.max()) if len(degrees) else 0
-    arrays = EdgeArrays(
-        edges.sender.contiguous(),
-        edges.row_start.contiguous(),
-        edges.n_edges,
-        stride,
-        (longest + 2 * lanes - 1) // lanes * lanes,
-    )
-    for name, values in per_edge.items():
+def shared_arrays(
+    edges: Edges, dtype: torch.dtype, vectors: Tensor, displacements: Tensor | None = None
+) -> EdgeArrays:
+    """Made once for all layers that are given the same vectors and displacements."""
+    name, given = "vectors", (vectors,)
+    if displacements is not None:
+        name, given = "displacements", (vectors, displacements)
+    return edges.keep(name, given, dtype, lambda: _arrays(edges, dtype, *given)).of(edges)
+
+
+def _arrays(
+    edges: Edges, dtype: torch.dtype, vectors: Tensor, displacements: Tensor | None = None
+) -> EdgeArrays:
+    lanes, n_edges, n = lanes_of(dtype), edges.n_edges, edges.n_receivers
+    row_start = edges.row_start.contiguous()
+    tensors = {"row_start": row_start, "sender": edges.sender.contiguous()}
+    rows = {"vectors": vectors, "displacements": displacements, "cutoff_scale": edges.stretch}
+    for name, values in rows.items():
         if values is not None:
-            columns = (values.unsqueeze(1) if values.ndim == 1 else values).detach().T
-            padded = torch.ones((columns.shape[0], stride), dtype=dtype)
-            padded[:, : edges.n_edges] = columns
-            arrays.per_edge[name] = padded
-    return arrays
+            tensors[name] = _padded(values, n_edges + lanes, dtype)
+    block = min(max(lanes * n // max(n_edges, 1), 1), max(n, 1))  # fills the lanes
+    most = int((row_start[block:] - row_start[:-block]).max()) if n else 0
+    sizes = {
+        "n_receivers": n,
+        "edge_stride": n_edges + lanes,
+        "block": block,
+        "scratch_stride": (most + 2 * lanes - 1) // lanes * lanes,
+    }
+    return EdgeArrays(tensors, sizes, n_edges)
 
 
-def shared_arrays(edges: Edges, vectors: Tensor) -> EdgeArrays:
-    """Vectors and stretch; made once for all layers that are given the same vectors."""
-    return edges.keep(
-        "vectors",
-        (vectors,),
-        None,
-        lambda: edge_arrays(edges, vectors.dtype, vectors=vectors, stretch=edges.stretch),
-    ).of(edges)
+def _padded(values: Tensor, stride: int, dtype: torch.dtype) -> Tensor:
+    """[edges, components] or [edges] -> [components, stride]."""
+    values = values.unsqueeze(1) if values.ndim == 1 else values
+    padded = torch.ones((values.shape[1], stride), dtype=dtype)
+    padded[:, : len(values)] = values.detach().T
+    return padded
+
+
+def seen_before(edges: Edges, pair: Tensor, n_pairs: int) -> tuple[Tensor, bool]:
+    """Per edge, whether an earlier one is of the same pair (0 or 1); whether no pair is missing.
+
+    Made once for all layers.
+    """
+
+    def make() -> tuple[Tensor, bool]:
+        number, of_edge = np.arange(len(pair)), pair.numpy()
+        first = np.full(n_pairs, -1)
+        first[of_edge[::-1]] = number[::-1]
+        seen = (first[of_edge] != number).astype(np.int64)
+        return torch.from_numpy(seen), bool((first >= 0).all())
+
+    return edges.keep("seen before", (pair,), n_pairs, make)

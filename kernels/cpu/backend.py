@@ -3,8 +3,14 @@
 import torch
 
 from fastequi.kernels.cpu import gate, linear
-from fastequi.kernels.cpu.convolution import compile_all, forward, missing_kernels, vjp
-from fastequi.kernels.cpu.tangent import jvp, jvp_vjp, missing_tangents
+from fastequi.kernels.cpu.convolution import (
+    compile_all,
+    forward,
+    jvp,
+    jvp_vjp,
+    missing_kernels,
+    vjp,
+)
 from fastequi.kernels.instructions import Instructions
 
 __all__ = ["forward", "gate", "jvp", "jvp_vjp", "linear", "prepare", "vjp"]
@@ -14,6 +20,4 @@ def prepare(
     layers: list[Instructions], dtype: torch.dtype, *, training: bool, stretched: bool
 ) -> None:
     """Nothing to do when all is in the cache."""
-    source = "rows" if training else "table"
-    missing = missing_kernels(source, layers, dtype, stretched)
-    compile_all(missing + (missing_tangents(layers, dtype) if training else []))
+    compile_all(missing_kernels(layers, dtype, training=training, has_cutoff_scale=stretched))

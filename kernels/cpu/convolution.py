@@ -1,8 +1,7 @@
-"""The fused convolution on the CPU: forward and vjp, with the linear map behind where wanted."""
+"""The four operations of the convolution on the CPU, with the linear map behind where wanted."""
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,10 +10,11 @@ from torch import Tensor
 
 from fastequi.kernels.convolution.edges import Edges
 from fastequi.kernels.convolution.weights import LinearOut, PairWeights, Weights
-from fastequi.kernels.cpu.arrays import EdgeArrays, edge_arrays, shared_arrays
-from fastequi.kernels.cpu.launch import Layer, forward_pass, vjp_pass
-from fastequi.kernels.cpu.printer import Operation, Source
-from fastequi.kernels.cpu.segments import compiled, is_cached, kernel_spec, paths_of, segments
+from fastequi.kernels.cpu.arrays import EdgeArrays, seen_before, shared_arrays
+from fastequi.kernels.cpu.channels import channel_ranges, paths_of
+from fastequi.kernels.cpu.kernels import compiled, is_cached
+from fastequi.kernels.cpu.launch import Convolution, pass_of
+from fastequi.kernels.cpu.spec import Operation, Source
 from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.llvm import threads
 from fastequi.kernels.radial_table import RadialTable
@@ -34,8 +34,17 @@ def forward(
     linear_out: LinearOut | None = None,
 ) -> list[Tensor]:
     """As `definitions.forward`."""
-    x = [block.contiguous() for block in x]
-    return _values(_problem(vectors, edges, weights, instructions, linear_out), x)
+    given, source, dtype = _weights(weights, instructions)
+    arrays = shared_arrays(edges, dtype, vectors)
+    widths = _widths(linear_out)
+    layer = Convolution(
+        instructions, dtype, source, "forward", has_cutoff_scale=_is_scaled(source, edges),
+        widths=widths, block_bytes=_MESSAGES_AT_ONCE,
+    )  # fmt: skip
+    out = _messages(instructions, edges.n_receivers, dtype, widths)
+    matrices = [] if linear_out is None else linear_out.matrices
+    _run_by_receivers(layer, arrays, given | _by_number(x=_whole(x), out=out, matrix=matrices))
+    return out
 
 
 def vjp(
@@ -50,100 +59,143 @@ def vjp(
 ) -> Tensor:
     """As `definitions.vjp`; dx, where given, lies in one piece of memory each."""
     assert all(block.is_contiguous() for block in dx or [])
-    x = [block.contiguous() for block in x]
-    problem = _problem(vectors, edges, weights, instructions, linear_out)
-    return _gradients(problem, x, [block.contiguous() for block in g], dx)
+    given, source, dtype = _weights(weights, instructions)
+    arrays = shared_arrays(edges, dtype, vectors)
+    layer = Convolution(
+        instructions, dtype, source, "vjp", wants_dx=dx is not None,
+        has_cutoff_scale=_is_scaled(source, edges), widths=_widths(linear_out),
+        block_bytes=_MESSAGES_AT_ONCE,
+    )  # fmt: skip
+    work = pass_of(layer, threads.n_threads())
+    shape = (max(work.n_shares, 1), 3, arrays.sizes["edge_stride"])
+    dvectors = torch.zeros(shape, dtype=dtype)
+    matrices = [] if linear_out is None else linear_out.transposed
+    blocks = _by_number(x=_whole(x), out=_whole(g), dx=dx or [], matrix=matrices)
+    work.run(arrays, given | blocks | _by_number(dvectors=dvectors.unbind()))
+    return dvectors.sum(dim=0)[:, : arrays.n_edges].T
 
 
-def _problem(
+def jvp(
+    x: list[Tensor],
     vectors: Tensor,
+    displacements: Tensor,
     edges: Edges,
-    weights: Weights,
+    weights: PairWeights,
     instructions: Instructions,
-    linear_out: LinearOut | None,
-) -> "_Problem":
-    widths = None if linear_out is None else tuple(m.shape[1] for m in linear_out.matrices)
-    if isinstance(weights, PairWeights):
-        arrays = edges.keep(
-            "pairs", (vectors,), None, lambda: edge_arrays(edges, vectors.dtype, vectors=vectors)
-        ).of(edges)
-        layer = Layer(instructions, vectors.dtype, "rows", False, widths, _MESSAGES_AT_ONCE)
-        read = {"rows": weights.values.detach().contiguous(), "pair": weights.pair.contiguous()}
-        return _Problem(layer, arrays, read, linear_out)
-    stretched = edges.stretch is not None
-    layer = Layer(instructions, vectors.dtype, "table", stretched, widths, _MESSAGES_AT_ONCE)
-    arrays = shared_arrays(edges, vectors)
-    return _Problem(layer, arrays, packed_table(weights, instructions), linear_out)
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """A convolution, but for its features; `weights` are the arrays of the layer's source."""
-
-    layer: Layer
-    arrays: EdgeArrays
-    weights: dict[str, Tensor]
-    linear_out: LinearOut | None = None
-
-    def addresses(self, **blocks: Sequence[Tensor]) -> dict[str, int]:
-        """Of the weights, and of each tensor of each list, by name and number."""
-        numbered = {
-            f"{name}{i}": tensor
-            for name, tensors in blocks.items()
-            for i, tensor in enumerate(tensors)
-        }
-        return {name: tensor.data_ptr() for name, tensor in (self.weights | numbered).items()}
-
-
-def _values(problem: _Problem, x: Sequence[Tensor]) -> list[Tensor]:
-    layer, arrays, behind = problem.layer, problem.arrays, problem.linear_out
-    matrices = [] if behind is None else behind.matrices
-    irreps_out = layer.instructions.irreps_out
-    widths = layer.widths if layer.widths is not None else [mul for mul, _ in irreps_out]
-    out = [
-        torch.empty((arrays.n_atoms, ir.dim, width), dtype=layer.dtype)
-        for (_, ir), width in zip(irreps_out, widths, strict=True)
-    ]
-    pieces = arrays.pieces(threads.n_threads())
-    cuts = {f"cut{k}": cut for k, cut in enumerate([0, *(last for _, last in pieces)])}
-    named = problem.addresses(x=x, out=out, matrix=matrices)
-    forward_pass(layer, len(pieces)).run(arrays, cuts | named)
+    has_tangents: bool = True,
+) -> list[Tensor]:
+    """As `definitions.jvp`."""
+    given, source, dtype = _weights(weights, instructions)
+    arrays = shared_arrays(edges, dtype, vectors, displacements)
+    layer = Convolution(instructions, dtype, source, "jvp", has_tangents=has_tangents)
+    out = _messages(instructions, 2 * edges.n_receivers, dtype, None)
+    given |= {"n_senders": len(x[0]) // (1 + has_tangents)}
+    _run_by_receivers(layer, arrays, given | _by_number(x=_whole(x), out=out))
     return out
 
 
-def _gradients(
-    problem: _Problem, x: Sequence[Tensor], g: Sequence[Tensor], dx: Sequence[Tensor] | None
-) -> Tensor:
-    """dE/dvectors from g = dE/dout; dE/dx is added to dx where that is given."""
-    layer, arrays, behind = problem.layer, problem.arrays, problem.linear_out
-    matrices = [] if behind is None else behind.transposed
-    work = vjp_pass(layer, dx is not None, threads.n_threads())
-    shape = (max(work.n_shares, 1), 3, arrays.edge_stride)
-    dvectors = torch.zeros(shape, dtype=layer.dtype)
-    named = problem.addresses(x=x, dx=dx or [], out=g, matrix=matrices, dvectors=dvectors.unbind())
-    work.run(arrays, named)
-    return dvectors.sum(dim=0)[:, : arrays.n_edges].T
+def jvp_vjp(
+    g: Sequence[Tensor],
+    x: list[Tensor],
+    vectors: Tensor,
+    displacements: Tensor,
+    edges: Edges,
+    weights: PairWeights,
+    instructions: Instructions,
+    has_tangents: bool = True,
+) -> tuple[Tensor, list[Tensor]]:
+    """As `definitions.jvp_vjp`."""
+    given, source, dtype = _weights(weights, instructions)
+    arrays = shared_arrays(edges, dtype, vectors, displacements)
+    layer = Convolution(instructions, dtype, source, "jvp_vjp", has_tangents=has_tangents)
+    accumulate, has_all = seen_before(edges, weights.pair, len(weights.values))
+    x = _whole(x)
+    new = torch.empty if has_all else torch.zeros  # a pair's first edge stores, and needs no zeros
+    d_values, dx = new(weights.values.shape, dtype=dtype), [torch.zeros_like(b) for b in x]
+    given |= {"accumulate": accumulate, "d_pair_weights": d_values}
+    given |= {"n_senders": len(x[0]) // (1 + has_tangents)}
+    blocks = _by_number(x=x, dx=dx, out=_whole(g))
+    pass_of(layer, threads.n_threads()).run(arrays, given | blocks)
+    return d_values, dx
+
+
+def _run_by_receivers(
+    layer: Convolution, arrays: EdgeArrays, values: dict[str, Tensor | int]
+) -> None:
+    cuts = arrays.cuts(threads.n_threads())
+    values |= {f"cut{k}": cut for k, cut in enumerate(cuts)}
+    pass_of(layer, len(cuts) - 1).run(arrays, values)
+
+
+def _weights(
+    weights: Weights, instructions: Instructions
+) -> tuple[dict[str, Tensor | int], Source, torch.dtype]:
+    """What the kernels read of them, by name."""
+    if isinstance(weights, RadialTable):
+        given = packed_table(weights, instructions)
+        return {**given}, "table", weights.knots.dtype
+    values, pair = weights.values.detach().contiguous(), weights.pair.contiguous()
+    assert values.shape[1:] == (2, instructions.n_weights), "values are [pairs, 2, n_weights]"
+    return {"pair_weights": values, "pair": pair}, "pair_weights", values.dtype
+
+
+def _is_scaled(source: Source, edges: Edges) -> bool:
+    """Weights of pairs were made with the cutoffs of these."""
+    return source == "table" and edges.stretch is not None
+
+
+def _widths(linear_out: LinearOut | None) -> tuple[int, ...] | None:
+    return None if linear_out is None else tuple(m.shape[1] for m in linear_out.matrices)
+
+
+def _messages(
+    instructions: Instructions, n: int, dtype: torch.dtype, widths: tuple[int, ...] | None
+) -> list[Tensor]:
+    """Memory for n rows of what comes out."""
+    if widths is None:
+        widths = tuple(channels for channels, _ in instructions.irreps_out)
+    return [
+        torch.empty((n, ir.dim, width), dtype=dtype)
+        for (_, ir), width in zip(instructions.irreps_out, widths, strict=True)
+    ]
+
+
+def _whole(blocks: Sequence[Tensor]) -> list[Tensor]:
+    """Each in one piece of memory."""
+    return [block.detach().contiguous() for block in blocks]
+
+
+def _by_number(**blocks: Sequence[Tensor]) -> dict[str, Tensor | int]:
+    """Each tensor of each list, by name and number."""
+    return {f"{name}{i}": b for name, several in blocks.items() for i, b in enumerate(several)}
 
 
 # -- ahead of the first call ---------------------------------------------------------------------
 
 
 def missing_kernels(
-    source: Source, layers: list[Instructions], dtype: torch.dtype, stretched: bool = False
+    layers: list[Instructions], dtype: torch.dtype, *, training: bool, has_cutoff_scale: bool
 ) -> list[Callable[[], Any]]:
     """What is still to compile for a model.
 
-    The first layer's features depend on the species alone: they need no dE/dx.
+    The first layer's features depend on the species alone: they need no dE/dx and do not change.
     """
-    operations: list[list[tuple[Operation, bool]]] = [
-        [("forward", False), ("vjp", k > 0)] for k in range(len(layers))
-    ]
+    source: Source = "pair_weights" if training else "table"
+    operations: list[Operation] = ["forward", "vjp", *(["jvp", "jvp_vjp"] if training else [])]
     wanted = {
-        kernel_spec(instructions, segment, dtype, source, operation, wants_x, stretched): None
-        for instructions, of_layer in zip(layers, operations, strict=True)
-        for segment in segments(instructions, dtype, source)
-        for operation, wants_x in of_layer
-    }
+        layer.spec(channels): None
+        for operation in operations
+        for k, instructions in enumerate(layers)
+        for layer in [
+            Convolution(
+                instructions, dtype, source, operation,
+                wants_dx=operation == "vjp" and k > 0,
+                has_tangents=operation in ("jvp", "jvp_vjp") and k > 0,
+                has_cutoff_scale=has_cutoff_scale and not training,
+            )
+        ]
+        for channels in layer.ranges()
+    }  # fmt: skip
     return [partial(compiled, spec) for spec in wanted if not is_cached(spec)]
 
 
@@ -173,10 +225,10 @@ def packed_table(table: RadialTable, instructions: Instructions) -> dict[str, Te
 def _order(instructions: Instructions, dtype: torch.dtype) -> Tensor:
     """Where each number of a packed row stands in a row [2, weights]."""
     places = [
-        torch.arange(u, u + segment.lanes) + path.weight_offset + half * instructions.n_weights
-        for segment in segments(instructions, dtype, "table")
-        for u in range(segment.begin, segment.end, segment.lanes)
+        torch.arange(u, u + channels.lanes) + path.weight_offset + half * instructions.n_weights
+        for channels in channel_ranges(instructions, dtype, "table")
+        for u in range(channels.begin, channels.end, channels.lanes)
         for half in range(2)
-        for path in paths_of(instructions, segment.irrep)
+        for path in paths_of(instructions, channels.irrep)
     ]
     return torch.cat([torch.arange(0), *places])

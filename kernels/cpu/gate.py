@@ -20,12 +20,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fastequi.kernels.cpu.activations import silu
-from fastequi.kernels.cpu.segments import REALS, edge_lanes
 from fastequi.kernels.llvm import threads
+from fastequi.kernels.llvm.arguments import REALS, Arguments, Kind, Named
 from fastequi.kernels.llvm.compiler import Kernel
 from fastequi.kernels.llvm.ir import Function, Value
-from fastequi.kernels.llvm.plan import Named, Plan, PlannedCall
+from fastequi.kernels.llvm.plan import Plan, PlannedCall
+from fastequi.kernels.llvm.target import lanes_of
 
 Pass = Literal["values", "tangents", "adjoint", "reverse"]
 
@@ -70,10 +70,10 @@ def run(
     assert all(tensor.is_contiguous() for tensor in everything)
     one = everything[0]
     n_atoms, shares = one.shape[0], threads.n_threads()
-    values = {f"cut{k}": n_atoms * k // shares for k in range(shares + 1)}
-    values |= {name: tensor.data_ptr() for name, tensor in scalars.items()}
+    values: dict[str, Tensor | int] = {f"cut{k}": n_atoms * k // shares for k in range(shares + 1)}
+    values |= scalars
     for kind, several in tensors.items():
-        values |= {f"{kind}{i}": several[i].data_ptr() for i in range(len(several))}
+        values |= {f"{kind}{i}": block for i, block in enumerate(several)}
     _plan(name, blocks, scale, one.shape[-1], one.dtype, shares).run(values)
 
 
@@ -93,16 +93,17 @@ def _plan(
 def _calls(
     name: Pass, block: GatedBlock, scale: float, width: int, dtype: torch.dtype, share: int
 ) -> Iterator[PlannedCall]:
-    arguments: list[int | Named] = [block.channels, width]
-    arguments += [Named(kind, block.first * dtype.itemsize) for kind in SCALARS[name]]
-    arguments += [Named(f"{kind}{block.number}") for kind in _of_block(name, block.components)]
+    arguments: dict[str, int | Named] = {"channels": block.channels, "width": width}
+    arguments |= {kind: Named(kind, block.first * dtype.itemsize) for kind in SCALARS[name]}
+    of_block = _of_block(name, block.components)
+    arguments |= {kind: Named(f"{kind}{block.number}") for kind in of_block}
     atoms = Named(f"cut{share}"), Named(f"cut{share + 1}")
-    begin, lanes = 0, edge_lanes(dtype)
+    begin, lanes = 0, lanes_of(dtype)
     while begin < block.channels:
         end = begin + (block.channels - begin) // lanes * lanes
         if end > begin:
-            spec = GateSpec(name, block.components, REALS[dtype], lanes, scale)
-            yield PlannedCall(_compiled(spec), (*atoms, begin, end), tuple(arguments))
+            spec = GateSpec(name, block.components, dtype, lanes, scale)
+            yield PlannedCall(_compiled(spec), (*atoms, begin, end), arguments)
         begin, lanes = end, lanes // 2
 
 
@@ -120,22 +121,26 @@ class GateSpec:
 
     of: Pass
     components: int
-    real: str
+    dtype: torch.dtype
     lanes: int
     scale: float
 
     @property
+    def arguments(self) -> Arguments:
+        tensors = (*SCALARS[self.of], *_of_block(self.of, self.components))
+        kinds: dict[str, Kind] = {"channels": "integer", "width": "integer"}
+        kinds |= dict.fromkeys(tensors, "reals")
+        return Arguments(self.dtype, kinds)
+
+    @property
     def name(self) -> str:
-        return (
-            f"gate_{self.of}{self.components}_{self.real}{self.lanes}_{self.scale.hex()}".translate(
-                _PLAIN
-            )
-        )
+        scale = self.scale.hex().translate(_PLAIN)
+        return f"gate_{self.of}{self.components}_{REALS[self.dtype]}{self.lanes}_{scale}"
 
 
 @functools.cache
 def _compiled(spec: GateSpec) -> Kernel:
-    return Kernel(spec.name, _Printer(spec).text(), n_integers=4)
+    return Kernel(spec.name, _Printer(spec).text(), 4, spec.arguments)
 
 
 class _Printer:
@@ -144,20 +149,17 @@ class _Printer:
     def __init__(self, spec: GateSpec) -> None:
         self.spec = spec
         names = [("begin", "i64"), ("end", "i64"), ("u_begin", "i64"), ("u_end", "i64")]
-        self.f = Function(spec.name, spec.real, [*names, ("arguments", "ptr")])
-        slots = [*SCALARS[spec.of], *_of_block(spec.of, spec.components)]
-        self.channels, self.width = (self._slot(i, "i64") for i in range(2))
-        self.start = {name: self._slot(2 + i, "ptr") for i, name in enumerate(slots)}
-
-    def _slot(self, i: int, kind: str) -> Value:
-        return self.f.load(self.f.at(self.f.parameters[4], i, "i64"), kind)
+        self.f = Function(spec.name, REALS[spec.dtype], [*names, ("arguments", "ptr")])
+        self.arg = spec.arguments.load(self.f)
 
     def text(self) -> str:
         begin, end, u_begin, u_end, _ = self.f.parameters
         with self.f.loop(begin, end) as atom, self.f.loop(u_begin, u_end, self.spec.lanes) as u:
-            self.scalar = atom * self.width + u
+            self.scalar = atom * self.arg["width"] + u
             row = atom * max(self.spec.components, 1)
-            self.rows = [(row + m) * self.channels + u for m in range(max(self.spec.components, 1))]
+            self.rows = [
+                (row + m) * self.arg["channels"] + u for m in range(max(self.spec.components, 1))
+            ]
             getattr(self, f"_{self.spec.of}")()
         return self.f.text()
 
@@ -209,7 +211,7 @@ class _Printer:
 
     def _place(self, name: str, m: int | None) -> Value:
         of_block = name in BLOCKS[self.spec.of]
-        return self.f.at(self.start[name], self.rows[m or 0] if of_block else self.scalar)
+        return self.f.at(self.arg[name], self.rows[m or 0] if of_block else self.scalar)
 
     def _get(self, name: str, m: int | None = None) -> Value:
         return self.f.load(self._place(name, m), "real", self.spec.lanes)

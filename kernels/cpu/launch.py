@@ -1,42 +1,36 @@
-"""One pass over a layer on the CPU: which kernels with which arguments, and who does what.
+"""One operation of a layer on the CPU: which kernels with which arguments, and who does what.
 
-The linear map behind a convolution is part of the pass where there is one. The summed messages are
-the widest tensors of a layer (12 kB per atom in SevenNet-0), read once and never again: they then
-exist for a few receivers at a time and stay in the cache, as does their gradient in the adjoint.
-Threads share receivers in the forward pass and channels in the adjoint (`segments.py`); each
-computes those columns of the gradient of the messages that it reads.
+The linear map behind a convolution is part of it where there is one. The summed messages are the
+widest tensors of a layer (12 kB per atom in SevenNet-0), read once and never again: they then exist
+for a few receivers at a time and stay in the cache, as does their gradient in a vjp. Threads share
+receivers or channels (`channels.py`); in a vjp each computes those columns of the gradient of the
+messages that it reads.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
+from torch import Tensor
 
 from fastequi.kernels.cpu.arrays import EdgeArrays
-from fastequi.kernels.cpu.forward import scratch_size
-from fastequi.kernels.cpu.printer import ARGUMENTS, KernelSpec, Operation, Source
+from fastequi.kernels.cpu.channels import ChannelRange, channel_ranges, paths_of, split_channels
+from fastequi.kernels.cpu.kernels import compiled, scratch_reals
 from fastequi.kernels.cpu.product import ROWS, product_calls
-from fastequi.kernels.cpu.segments import (
-    Segment,
-    compiled,
-    kernel_spec,
-    paths_of,
-    segments,
-    split_channels,
-)
+from fastequi.kernels.cpu.spec import KernelSpec, Operation, Source
 from fastequi.kernels.instructions import Instructions
-from fastequi.kernels.llvm.plan import Blocks, Named, Plan, PlannedCall
-
-#: What the kernels of a source read besides edge vectors and features.
-READ: dict[Source, tuple[str, ...]] = {"table": ("table", "constants"), "rows": ("rows", "pair")}
+from fastequi.kernels.llvm.arguments import Named
+from fastequi.kernels.llvm.plan import Blocks, Plan, PlannedCall
+from fastequi.kernels.llvm.target import lanes_of
 
 
 @dataclass(frozen=True)
-class Layer:
-    """What the calls of a pass depend on, besides threads.
+class Convolution:
+    """One operation of a layer: what its calls depend on, besides threads.
 
+    wants_dx to has_cutoff_scale  as in `KernelSpec`
     widths       columns of each matrix of the linear map behind; None where there is none
     block_bytes  of messages that exist at a time, where there is one
     """
@@ -44,13 +38,30 @@ class Layer:
     instructions: Instructions
     dtype: torch.dtype
     source: Source
-    stretched: bool = False
+    operation: Operation
+    wants_dx: bool = False
+    has_tangents: bool = False
+    has_cutoff_scale: bool = False
     widths: tuple[int, ...] | None = None
     block_bytes: int = 0
 
-    def spec(self, segment: Segment, operation: Operation, wants_x: bool) -> KernelSpec:
-        return kernel_spec(
-            self.instructions, segment, self.dtype, self.source, operation, wants_x, self.stretched
+    def ranges(self) -> list[ChannelRange]:
+        return channel_ranges(self.instructions, self.dtype, self.source)
+
+    def spec(self, channels: ChannelRange) -> KernelSpec:
+        """The kernel that does some channels."""
+        paths = paths_of(self.instructions, channels.irrep)
+        return KernelSpec(
+            l1=paths[0].l1,
+            paths=tuple((path.l2, path.l3) for path in paths),
+            dtype=self.dtype,
+            lanes=channels.lanes,
+            edge_lanes=lanes_of(self.dtype),
+            source=self.source,
+            operation=self.operation,
+            wants_dx=self.wants_dx,
+            has_tangents=self.has_tangents,
+            has_cutoff_scale=self.has_cutoff_scale,
         )
 
     @property
@@ -60,81 +71,93 @@ class Layer:
         return max(self.block_bytes // max(per_receiver, 1) // ROWS, 1) * ROWS
 
     def offsets(self) -> list[int]:
-        """Bytes in front of each output irrep in the messages of a block, and of all."""
+        """Reals in front of each output irrep in the messages of a block, and of all."""
         reals = [channels * ir.dim for channels, ir in self.instructions.irreps_out]
-        return [0, *accumulate(self.at_once * n * self.dtype.itemsize for n in reals)]
+        return [0, *accumulate(self.at_once * n for n in reals)]
 
 
 @dataclass(frozen=True)
 class Pass:
-    """Calls that are ready to run; `specs` are those of the kernels of any share."""
+    """Calls that are ready to run.
+
+    messages  reals of a block of messages, 0 where they are not summed block by block
+    scratch   of each kernel, reals and reals per edge
+    """
 
     plan: Plan
     n_shares: int
-    layer: Layer
-    specs: tuple[KernelSpec, ...]
+    dtype: torch.dtype
+    messages: int
+    scratch: tuple[tuple[int, int], ...]
 
-    def run(self, arrays: EdgeArrays, values: dict[str, int]) -> None:
+    def run(self, arrays: EdgeArrays, values: Mapping[str, Tensor | int]) -> None:
         """With memory of its own for each share: scratch, and messages of a block.
 
-        values  addresses by name: x0, x1, ... and the like, and what `READ` names
+        values  by name: x0, x1, ... and the like, and what only one tensor is called
         """
-        stride, item = arrays.scratch_stride, self.layer.dtype.itemsize
-        sizes = {
-            "messages": self.layer.offsets()[-1] if self.layer.widths is not None else 0,
-            "scratch": item * max((scratch_size(spec, stride) for spec in self.specs), default=0),
-            "intervals": 4 * stride,
-        }
-        sizes = {name: (size + 63) // 64 * 64 for name, size in sizes.items()}
-        own = torch.empty(self.n_shares * sum(sizes.values()), dtype=torch.uint8)
-        place, places = own.data_ptr(), {}
-        for share in range(self.n_shares):
-            for name, size in sizes.items():
-                places[f"{name}{share}"] = place
-                place += size
-        self.plan.run(values | arrays.addresses | places)
+        stride = arrays.sizes["scratch_stride"]
+        scratch = max((fixed + per_edge * stride for fixed, per_edge in self.scratch), default=0)
+        own = self._own("scratch", scratch, self.dtype) | self._own(
+            "intervals", stride, torch.int32
+        )
+        own |= self._own("messages", self.messages, self.dtype)
+        self.plan.run({**arrays.tensors, **arrays.sizes, **values, **own})
+
+    def _own(self, name: str, size: int, dtype: torch.dtype) -> dict[str, Tensor]:
+        """So many numbers for each share, in whole lines of the cache."""
+        if not size:
+            return {}
+        memory = torch.empty((self.n_shares, (size + 15) // 16 * 16), dtype=dtype)
+        return {f"{name}{share}": part for share, part in enumerate(memory.unbind())}
 
 
 @functools.cache
-def forward_pass(layer: Layer, n_shares: int) -> Pass:
-    """Each share does all channels of its receivers, from Named cut to cut."""
-    everything = segments(layer.instructions, layer.dtype, layer.source)
-    shares = []
-    for share in range(n_shares):
-        receivers = Named(f"cut{share}"), Named(f"cut{share + 1}")
-        calls = [_convolve(layer, s, "forward", False, share, receivers) for s in everything]
-        for i, width in enumerate(layer.widths or ()):
-            calls += _products(layer, i, width, (0, width), share, adjoint=False)
-        shares.append(_in_blocks(layer, receivers, calls))
-    specs = tuple(layer.spec(segment, "forward", False) for segment in everything)
-    return Pass(Plan(shares), n_shares, layer, specs)
+def pass_of(convolution: Convolution, parts: int) -> Pass:
+    """forward and jvp: each share does all channels of its receivers, from Named cut to cut;
+    vjp and jvp_vjp: its channels of all receivers."""
+    layer, by_channels = convolution, convolution.operation in ("vjp", "jvp_vjp")
+    if by_channels:
+        split = split_channels(layer.instructions, layer.dtype, layer.source, parts)
+        shares = [_adjoint_calls(layer, own, share) for share, own in enumerate(split)]
+    else:
+        split = [layer.ranges()] * parts
+        shares = [_forward_calls(layer, own, share) for share, own in enumerate(split)]
+    messages = 0 if layer.widths is None else layer.offsets()[-1]
+    scratch = {scratch_reals(layer.spec(channels)) for own in split for channels in own}
+    return Pass(Plan(shares), len(shares), layer.dtype, messages, tuple(scratch))
 
 
-@functools.cache
-def vjp_pass(layer: Layer, wants_x: bool, parts: int) -> Pass:
-    """Each share does its channels of all receivers."""
-    split = split_channels(layer.instructions, layer.dtype, layer.source, parts)
-    receivers = 0, Named("n_atoms")
-    shares, specs = [], []
-    for share, own in enumerate(split):
-        calls = []
-        if layer.widths is not None:
-            for i, columns in _columns_of(layer.instructions, own):
-                calls += _products(layer, i, layer.widths[i], columns, share, adjoint=True)
-        calls += [_convolve(layer, s, "vjp", wants_x, share, receivers) for s in own]
-        specs += [layer.spec(segment, "vjp", wants_x) for segment in own]
-        shares.append(_in_blocks(layer, receivers, calls))
-    return Pass(Plan(shares), len(shares), layer, tuple(specs))
+# -- calls ---------------------------------------------------------------------------------------
+
+_Range = tuple[int | Named, int | Named]
+_Calls = list[PlannedCall | Blocks]
+
+
+def _forward_calls(layer: Convolution, own: list[ChannelRange], share: int) -> _Calls:
+    receivers = Named(f"cut{share}"), Named(f"cut{share + 1}")
+    calls = [_convolve(layer, channels, share, receivers) for channels in own]
+    for i, width in enumerate(layer.widths or ()):
+        calls += _products(layer, i, width, (0, width), share, adjoint=False)
+    return _in_blocks(layer, receivers, calls)
+
+
+def _adjoint_calls(layer: Convolution, own: list[ChannelRange], share: int) -> _Calls:
+    receivers, calls = (0, Named("n_receivers")), []
+    if layer.widths is not None:
+        for i, columns in _columns_of(layer.instructions, own):
+            calls += _products(layer, i, layer.widths[i], columns, share, adjoint=True)
+    calls += [_convolve(layer, channels, share, receivers) for channels in own]
+    return _in_blocks(layer, receivers, calls)
 
 
 def _columns_of(
-    instructions: Instructions, own: list[Segment]
+    instructions: Instructions, own: list[ChannelRange]
 ) -> Iterator[tuple[int, tuple[int, int]]]:
-    """(output irrep, its channels) that the paths of some segments read, joined."""
+    """(output irrep, its channels) that the paths of some channels read, joined."""
     ranges = sorted(
-        (path.output, path.channel_offset + segment.begin, path.channel_offset + segment.end)
-        for segment in own
-        for path in paths_of(instructions, segment.irrep)
+        (path.output, path.channel_offset + channels.begin, path.channel_offset + channels.end)
+        for channels in own
+        for path in paths_of(instructions, channels.irrep)
     )
     joined: list[tuple[int, int, int]] = []
     for output, begin, end in ranges:
@@ -145,14 +168,7 @@ def _columns_of(
         yield output, (begin, end)
 
 
-# -- calls ---------------------------------------------------------------------------------------
-
-_Range = tuple[int | Named, int | Named]
-
-
-def _in_blocks(
-    layer: Layer, receivers: _Range, calls: list[PlannedCall]
-) -> list[PlannedCall | Blocks]:
+def _in_blocks(layer: Convolution, receivers: _Range, calls: list[PlannedCall]) -> _Calls:
     """For some receivers at a time where a linear map follows."""
     if layer.widths is None:
         return [*calls]
@@ -160,45 +176,43 @@ def _in_blocks(
 
 
 def _convolve(
-    layer: Layer, segment: Segment, operation: Operation, wants_x: bool, share: int,
-    receivers: _Range,
-) -> PlannedCall:  # fmt: skip
-    """A segment, from or to the messages of a block or, without a linear map, of all receivers."""
-    instructions, i, mixed = layer.instructions, segment.irrep, layer.widths is not None
-    values: dict[str, int | Named] = dict.fromkeys(ARGUMENTS, 0)
-    shared = ("row_start", "sender", "edge_stride", "scratch_stride", "vectors")
-    values |= {name: Named(name) for name in (*shared, *READ[layer.source])}
-    values |= {name: Named(f"{name}{share}") for name in ("scratch", "intervals")}
-    values |= {
-        "x": Named(f"x{i}"),
-        "channels": instructions.irreps_in.blocks[i][0],
-        "n_weights": instructions.n_weights,
-        "local": int(mixed),
+    layer: Convolution, channels: ChannelRange, share: int, receivers: _Range
+) -> PlannedCall:
+    """Some channels of some receivers."""
+    i, spec, paths = (
+        channels.irrep,
+        layer.spec(channels),
+        paths_of(layer.instructions, channels.irrep),
+    )
+    values: dict[str, int | Named] = {
+        **{name: Named(f"{name}{i}") for name in ("x", "dx")},
+        **{name: Named(f"{name}{share}") for name in ("scratch", "intervals", "dvectors")},
+        "channels": layer.instructions.irreps_in.blocks[i][0],
+        "n_weights": layer.instructions.n_weights,
+        "weight_offset": paths[0].weight_offset,  # those of the other paths follow
+        "local": int(layer.widths is not None),
     }
-    if layer.stretched:
-        values["stretch"] = Named("stretch")
-    if operation == "vjp":
-        values["dvectors"] = Named(f"dvectors{share}")
-    if wants_x:
-        values["dx"] = Named(f"dx{i}")
-    arguments = [values[name] for name in ARGUMENTS]
-    offsets = layer.offsets()
-    for path in paths_of(instructions, i):
-        channels, ir = instructions.irreps_out.blocks[path.output]
-        place = path.channel_offset * layer.dtype.itemsize
-        whole = Named(f"out{path.output}", place)
-        messages = Named(f"messages{share}", offsets[path.output] + place) if mixed else whole
-        arguments += [path.weight_offset, messages, ir.dim * channels, channels]
-    kernel = compiled(layer.spec(segment, operation, wants_x))
-    return PlannedCall(kernel, (*receivers, segment.begin, segment.end), tuple(arguments))
+    for p, path in enumerate(paths):
+        width, ir = layer.instructions.irreps_out.blocks[path.output]
+        values[f"block{p}"] = _messages(layer, path.output, path.channel_offset, share)
+        values |= {f"row_stride{p}": ir.dim * width, f"component_stride{p}": width}
+    arguments = {name: values.get(name, Named(name)) for name in spec.arguments.kinds}
+    return PlannedCall(compiled(spec), (*receivers, channels.begin, channels.end), arguments)
+
+
+def _messages(layer: Convolution, output: int, channel: int, share: int) -> Named:
+    """From a channel on, of a block or, without a linear map, of all receivers."""
+    if layer.widths is None:
+        return Named(f"out{output}", channel * layer.dtype.itemsize)
+    return Named(f"messages{share}", (layer.offsets()[output] + channel) * layer.dtype.itemsize)
 
 
 def _products(
-    layer: Layer, i: int, width: int, columns: tuple[int, int], share: int, adjoint: bool
+    layer: Convolution, i: int, width: int, columns: tuple[int, int], share: int, adjoint: bool
 ) -> list[PlannedCall]:
     """Messages of an output irrep times its matrix; adjoint, gradients times its transpose."""
     depth, ir = layer.instructions.irreps_out.blocks[i]
-    messages, outside = Named(f"messages{share}", layer.offsets()[i]), Named(f"out{i}")
+    messages, outside = _messages(layer, i, 0, share), Named(f"out{i}")
     values = {"a": messages, "c": outside, "a_local": 1, "c_local": 0}
     if adjoint:
         depth, width = width, depth
@@ -206,7 +220,7 @@ def _products(
     values |= {
         "b": Named(f"matrix{i}"),
         "components": ir.dim,
-        "depth": depth,
+        "depth_end": depth,
         "a_stride": depth,
         "b_stride": width,
         "c_stride": width,

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from fastequi.kernels.cpu.product import ROWS, product_calls
 from fastequi.kernels.llvm import threads
-from fastequi.kernels.llvm.plan import Named, Plan, PlannedCall
+from fastequi.kernels.llvm.arguments import Named
+from fastequi.kernels.llvm.plan import Plan, PlannedCall
 
 
 class Term(NamedTuple):
@@ -79,10 +80,10 @@ class Multiply:
     def key(self) -> "_MultiplyKey":
         return _MultiplyKey(self.terms, self.segments.matrices, self.add)
 
-    def values(self, name: str, shares: int) -> dict[str, int]:
+    def values(self, name: str, shares: int) -> dict[str, Tensor | int]:
         """What the plan calls by name; threads share all atoms, each its part of every segment."""
-        values = _addresses(f"{name}x", self.x) | _addresses(f"{name}y", self.y)
-        values |= _addresses(f"{name}m", self.matrices)
+        values = _by_number(f"{name}x", self.x) | _by_number(f"{name}y", self.y)
+        values |= _by_number(f"{name}m", self.matrices)
         return values | _cuts(name, self.segments.bounds, shares)
 
 
@@ -100,23 +101,21 @@ class Outer:
     def key(self) -> "_OuterKey":
         return _OuterKey(self.terms, self.segments.matrices)
 
-    def values(self, name: str, shares: int) -> dict[str, int]:
+    def values(self, name: str, shares: int) -> dict[str, Tensor | int]:
         """What the plan calls by name; threads share the rows of the gradients."""
-        values = _addresses(f"{name}d", self.gradients)
-        x, g = ([block.data_ptr() for block in blocks] for blocks in (self.x, self.g))
-        item = self.gradients[0].element_size()
-        for s, (begin, end) in enumerate(self.segments.bounds):
-            for term in self.terms:
-                rows, first = (n * term.components for n in (end - begin, begin))
-                values[f"{name}depth{s}.{term.components}"] = rows
-                values[f"{name}x{term.source}.{s}"] = x[term.source] + first * term.n_in * item
-                values[f"{name}g{term.target}.{s}"] = g[term.target] + first * term.n_out * item
+        values = _by_number(f"{name}x", self.x) | _by_number(f"{name}g", self.g)
+        values |= _by_number(f"{name}d", self.gradients)
+        for components in {term.components for term in self.terms}:
+            for s, (begin, end) in enumerate(self.segments.bounds):
+                values[f"{name}begin{s}.{components}"] = begin * components
+                values[f"{name}end{s}.{components}"] = end * components
         return values
 
 
 def run(todo: Sequence[Multiply | Outer]) -> None:
     """All products in one call; later ones may add to what earlier ones wrote, atom by atom."""
-    shares, values = threads.n_threads(), {}
+    shares = threads.n_threads()
+    values: dict[str, Tensor | int] = {}
     for n, operation in enumerate(todo):
         values |= operation.values(f"{n}:", shares)
     dtype = todo[0].x[0].dtype
@@ -155,7 +154,7 @@ class _MultiplyKey(NamedTuple):
                     "b": Named(f"{name}m{k}", matrix * term.bytes(dtype)),
                     "c": Named(f"{name}y{term.target}"),
                     "components": term.components,
-                    "depth": term.n_in,
+                    "depth_end": term.n_in,
                     "a_stride": term.n_in,
                     "b_stride": term.n_out,
                     "c_stride": term.n_out,
@@ -178,10 +177,11 @@ class _OuterKey(NamedTuple):
             rows = _split(term.n_in, share, shares)
             for s, matrix in enumerate(self.matrices):
                 arguments: dict[str, int | Named] = {
-                    "a": Named(f"{name}x{term.source}.{s}"),
-                    "b": Named(f"{name}g{term.target}.{s}"),
+                    "a": Named(f"{name}x{term.source}"),
+                    "b": Named(f"{name}g{term.target}"),
                     "c": Named(f"{name}d{k}", matrix * term.bytes(dtype)),
-                    "depth": Named(f"{name}depth{s}.{term.components}"),
+                    "depth_begin": Named(f"{name}begin{s}.{term.components}"),
+                    "depth_end": Named(f"{name}end{s}.{term.components}"),
                     "a_stride": 1,
                     "a_depth": term.n_in,
                     "b_stride": term.n_out,
@@ -198,7 +198,7 @@ def combine(
     mix: Tensor, weights: Sequence[Tensor], out: Sequence[Tensor], scales: tuple[float, ...]
 ) -> None:
     """out[s] = scale sum_a mix[s, a] weights[a]; matrices [n_in, n_out] of each s and a."""
-    values = {"mix": mix.data_ptr()} | _addresses("w", weights) | _addresses("m", out)
+    values = {"mix": mix} | _by_number("w", weights) | _by_number("m", out)
     sizes = tuple(w[0].numel() for w in weights)
     _combine_plan(tuple(mix.shape), sizes, scales, mix.dtype, threads.n_threads()).run(values)
 
@@ -207,7 +207,7 @@ def spread(
     mix: Tensor, out: Sequence[Tensor], d_weights: Sequence[Tensor], scales: tuple[float, ...]
 ) -> None:
     """The adjoint of `combine` by the weights: d_weights[a] = scale sum_s mix[s, a] out[s]."""
-    values = {"mix": mix.data_ptr()} | _addresses("w", d_weights) | _addresses("m", out)
+    values = {"mix": mix} | _by_number("w", d_weights) | _by_number("m", out)
     sizes = tuple(w[0].numel() for w in d_weights)
     _spread_plan(tuple(mix.shape), sizes, scales, mix.dtype, threads.n_threads()).run(values)
 
@@ -219,7 +219,7 @@ def _combine_plan(
 ) -> Plan:  # fmt: skip
     """Threads share the columns: the weights are read once."""
     n_species, n_attributes = shape
-    mix = {"a": Named("mix"), "a_stride": n_attributes, "depth": n_attributes}
+    mix = {"a": Named("mix"), "a_stride": n_attributes, "depth_end": n_attributes}
 
     def calls(share: int) -> Iterator[PlannedCall]:
         for k, (size, scale) in enumerate(zip(sizes, scales, strict=True)):
@@ -237,7 +237,7 @@ def _spread_plan(
 ) -> Plan:  # fmt: skip
     """Threads share the rows; a tile of rows at a time, so that few streams are written at once."""
     n_species, n_attributes = shape
-    mix = {"a": Named("mix"), "a_stride": 1, "a_depth": n_attributes, "depth": n_species}
+    mix = {"a": Named("mix"), "a_stride": 1, "a_depth": n_attributes, "depth_end": n_species}
 
     def calls(share: int) -> Iterator[PlannedCall]:
         begin, end = _split(n_attributes, share, shares)
@@ -273,9 +273,8 @@ def _cuts(name: str, bounds: tuple[tuple[int, int], ...], shares: int) -> dict[s
     }
 
 
-def _addresses(name: str, blocks: Sequence[Tensor]) -> dict[str, int]:
-    names = _numbered(name, len(blocks))
-    return dict(zip(names, [block.data_ptr() for block in blocks], strict=True))
+def _by_number(name: str, blocks: Sequence[Tensor]) -> dict[str, Tensor | int]:
+    return dict(zip(_numbered(name, len(blocks)), blocks, strict=True))
 
 
 @functools.cache

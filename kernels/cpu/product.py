@@ -5,26 +5,29 @@ rows and columns is summed up in registers; the columns are spread over lanes.
 """
 
 import functools
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
-from fastequi.kernels.cpu.segments import REALS, edge_lanes
+from fastequi.kernels.llvm.arguments import REALS, Arguments, Kind, Named
 from fastequi.kernels.llvm.compiler import Kernel
 from fastequi.kernels.llvm.ir import Function, Value, Variable
-from fastequi.kernels.llvm.plan import Named, PlannedCall
-from fastequi.kernels.llvm.target import host
+from fastequi.kernels.llvm.plan import PlannedCall
+from fastequi.kernels.llvm.target import host, lanes_of
 
-#: Slots of the argument array, all 64-bit. Each receiver has `components` rows; strides are between
-#: rows, in reals, a_depth between the columns of a (1, or a is a transpose); a matrix that is local
-#: begins with the first receiver of the call; scale holds the bits of a real.
-ARGUMENTS = (
-    "a", "b", "c", "components", "depth", "a_stride", "b_stride", "c_stride", "a_local", "c_local",
-    "a_depth", "scale",
-)  # fmt: skip
-_POINTERS = ("a", "b", "c")
+#: Each receiver has `components` rows; strides are between rows, in reals, a_depth between the
+#: columns of a (1, or a is a transpose); the sum is over its columns from depth_begin to depth_end;
+#: a matrix that is local begins with the first receiver of the call.
+_ARGUMENTS: dict[str, Kind] = {
+    **dict.fromkeys(("a", "b", "c"), "reals"),
+    **dict.fromkeys(
+        ("a_stride", "b_stride", "c_stride", "a_depth", "a_local", "c_local"), "integer"
+    ),
+    **dict.fromkeys(("components", "depth_begin", "depth_end"), "integer"),
+    "scale": "real",
+}
+_DEFAULTS = {"components": 1, "depth_begin": 0, "a_depth": 1, "a_local": 0, "c_local": 0}
 #: Most rows of a tile, a power of two.
 ROWS = 8
 
@@ -36,15 +39,19 @@ class ProductSpec:
     vector_count  vectors that the processor's registers hold
     """
 
-    real: str
+    dtype: torch.dtype
     lanes: int
     vectors: int
     add: bool
     vector_count: int
 
     @property
+    def arguments(self) -> Arguments:
+        return Arguments(self.dtype, _ARGUMENTS)
+
+    @property
     def name(self) -> str:
-        return f"product_{self.real}{self.lanes}x{self.vectors}{'_add' if self.add else ''}"
+        return f"product_{REALS[self.dtype]}{self.lanes}x{self.vectors}{'_add' if self.add else ''}"
 
     @property
     def tile_rows(self) -> int:
@@ -62,32 +69,26 @@ def product_calls(
     add: bool = False,
     vectors: int = 2,
 ) -> list[PlannedCall]:
-    """Some rows (of receivers) and columns of a product; arguments by the names of ARGUMENTS.
+    """Some rows (of receivers) and columns of a product; arguments by the names above.
 
     vectors  of columns in a tile, a power of two; more, and fewer rows, where b is read once
     """
-    bits = int.from_bytes(struct.pack("<f" if dtype == torch.float32 else "<d", scale), "little")
-    defaults = {"components": 1, "a_depth": 1, "a_local": 0, "c_local": 0, "scale": _signed(bits)}
-    slots = tuple((defaults | arguments)[name] for name in ARGUMENTS)
+    given = {**_DEFAULTS, **arguments, "scale": float(scale)}
     return [
-        PlannedCall(_compiled(spec), (*rows, begin, end), slots)
+        PlannedCall(_compiled(spec), (*rows, begin, end), given)
         for spec, begin, end in _tiles(dtype, *columns, vectors, add)
     ]
-
-
-def _signed(bits: int) -> int:
-    return bits - 2**64 if bits >= 2**63 else bits
 
 
 def _tiles(
     dtype: torch.dtype, begin: int, end: int, vectors: int, add: bool
 ) -> Iterator[tuple[ProductSpec, int, int]]:
     """Columns in tiles of so many vectors, then of fewer, then of narrower ones."""
-    lanes = edge_lanes(dtype)
+    lanes = lanes_of(dtype)
     while begin < end:
         whole = (end - begin) // (lanes * vectors) * (lanes * vectors)
         if whole:
-            spec = ProductSpec(REALS[dtype], lanes, vectors, add, host().vector_count)
+            spec = ProductSpec(dtype, lanes, vectors, add, host().vector_count)
             yield spec, begin, begin + whole
         begin += whole
         lanes, vectors = (lanes, vectors // 2) if vectors > 1 else (lanes // 2, 1)
@@ -95,7 +96,7 @@ def _tiles(
 
 @functools.cache
 def _compiled(spec: ProductSpec) -> Kernel:
-    return Kernel(spec.name, print_product(spec), n_integers=4)
+    return Kernel(spec.name, print_product(spec), 4, spec.arguments)
 
 
 def print_product(spec: ProductSpec) -> str:
@@ -107,12 +108,8 @@ class _Printer:
     def __init__(self, spec: ProductSpec) -> None:
         self.spec = spec
         names = [("begin", "i64"), ("end", "i64"), ("u_begin", "i64"), ("u_end", "i64")]
-        self.f = Function(spec.name, spec.real, [*names, ("arguments", "ptr")])
-        kinds = dict.fromkeys(_POINTERS, "ptr") | {"scale": "real"}
-        self.arg = {
-            name: self.f.load(self.f.at(self.f.parameters[4], i, "i64"), kinds.get(name, "i64"))
-            for i, name in enumerate(ARGUMENTS)
-        }
+        self.f = Function(spec.name, REALS[spec.dtype], [*names, ("arguments", "ptr")])
+        self.arg = spec.arguments.load(self.f)
 
     def text(self) -> str:
         f = self.f
@@ -140,7 +137,7 @@ class _Printer:
         zero = f.constant(0.0, "real", lanes)
         sums = [[Variable(f, zero) for _ in columns] for _ in rows]
         a_rows = [f.at(self.a, (row + r) * self.arg["a_stride"]) for r in rows]
-        with f.loop(0, self.arg["depth"]) as k:
+        with f.loop(self.arg["depth_begin"], self.arg["depth_end"]) as k:
             b_row = f.at(self.arg["b"], k * self.arg["b_stride"])
             b = [f.load(f.at(b_row, column), "real", lanes) for column in columns]
             for r in rows:

@@ -12,6 +12,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from fastequi.kernels import cache
+from fastequi.kernels.llvm.arguments import Arguments
 from fastequi.kernels.llvm.target import Target, host
 
 _lock = threading.Lock()
@@ -20,9 +21,11 @@ _lock = threading.Lock()
 class Kernel:
     """A compiled function; call it with addresses and integers."""
 
-    def __init__(self, name: str, source: str, n_integers: int) -> None:
-        """source: IR of `void name(i64 * n_integers, ptr)`."""
-        self.name, self.source = name, source
+    def __init__(
+        self, name: str, source: str, n_integers: int, arguments: Arguments | None = None
+    ) -> None:
+        """source: IR of `void name(i64 * n_integers, ptr)`; arguments: what a plan puts there."""
+        self.name, self.source, self.arguments = name, source, arguments
         self._engine = _engine_with(_object_code(name, source))
         self.address: int = self._engine.get_function_address(name)
         signature = ctypes.CFUNCTYPE(None, *([ctypes.c_int64] * n_integers), ctypes.c_void_p)

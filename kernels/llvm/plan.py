@@ -1,36 +1,39 @@
-"""Kernel calls prepared once and run many times: only addresses and sizes are filled in.
+"""Kernel calls prepared once and run many times: only tensors and sizes are filled in.
 
 Small systems are ruled by what a call costs before any arithmetic. All numbers of all calls (which
 kernel, its four integers, its argument arrays) form one array of 64-bit integers: a template plus
-named values, added by two numpy operations per run.
+what is given by name, added by two numpy operations per run.
 """
 
-from collections.abc import Mapping, Sequence
+import struct
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from operator import itemgetter
+from operator import attrgetter, methodcaller
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from fastequi.kernels.llvm.arguments import Arguments, Named, check_given
 from fastequi.kernels.llvm.compiler import Kernel
 from fastequi.kernels.llvm.threads import call_k, run_team
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """A number given by name when the plan runs, plus a constant."""
-
-    name: str
-    offset: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class PlannedCall:
-    """kernel(four integers, arguments)."""
+    """kernel(four integers, arguments), these by the names that the kernel declares."""
 
     kernel: Kernel
     integers: tuple[int | Named, ...]
-    arguments: tuple[int | Named, ...]
+    arguments: Mapping[str, int | float | Named]
+
+    @property
+    def declared(self) -> Arguments:
+        assert self.kernel.arguments is not None, f"{self.kernel.name} declares no arguments"
+        return self.kernel.arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,9 @@ class Plan:
 
     def __init__(self, shares: Sequence[Sequence[PlannedCall | Blocks]]) -> None:
         self._n_shares = len(shares)
-        self._kernels = [kernel for share in shares for call in share for kernel in _used_by(call)]
+        everything = [inner for share in shares for call in share for inner in _with_inner(call)]
+        self._kernels = [call.kernel for call in everything]  # the numbers are their addresses
+        self._expected = _expected(everything)
         bounds = np.cumsum([0, *map(len, shares)]).tolist()
         numbers: list[int | Named] = [0, len(shares), *bounds]
         waiting = _add_calls(numbers, [call for share in shares for call in share])
@@ -66,36 +71,92 @@ class Plan:
             if isinstance(call, Blocks):
                 waiting += _add_calls(numbers, call.calls)
             else:
-                numbers += call.arguments
+                numbers += _slots(call)
         self._link(numbers)
 
     def _link(self, numbers: list[int | Named]) -> None:
-        names = {n.name: None for n in numbers if isinstance(n, Named)} | {_HERE: None}
-        self.names = [name for name in names if name != _HERE]
-        self._given = itemgetter(_NONE, _HERE, *self.names)
-        index = {name: i for i, name in enumerate([_NONE, _HERE, *self.names])}
+        by_type: dict[torch.dtype | None, list[str]] = defaultdict(list)
+        for name, expected in self._expected.items():
+            by_type[expected].append(name)
+        self._groups = list(by_type.items())
+        names = [_NONE, _HERE, *(name for _, group in self._groups for name in group)]
+        index = {name: i for i, name in enumerate(names)}
         parts = [(n.name, n.offset) if isinstance(n, Named) else (_NONE, n) for n in numbers]
         self._selector = np.array([index[name] for name, _ in parts])
         self._template = np.array([number for _, number in parts], dtype=np.int64)
 
-    def run(self, values: Mapping[str, int]) -> None:
-        """Fill in and run; returns when all calls are done."""
+    def run(self, values: Mapping[str, Tensor | int]) -> None:
+        """Fill in and run; returns when all calls are done.
+
+        Raises ValueError for a missing value and TypeError for one of another type than declared,
+        before anything runs.
+        """
         if self._n_shares == 0:
             return
         data = np.empty_like(self._template)
         here = data.__array_interface__["data"][0]
-        given = np.array(self._given({**values, _NONE: 0, _HERE: here}), dtype=np.int64)
+        given = np.array([0, here, *self._given(values)], dtype=np.int64)
         np.add(self._template, given[self._selector], out=data)
         run_team(self._n_shares, here)
 
+    def _given(self, values: Mapping[str, Tensor | int]) -> Iterator[Any]:
+        """Integers, and addresses of tensors; a group of one type is checked at a time."""
+        for expected, names in self._groups:
+            try:
+                group = [values[name] for name in names]
+            except KeyError as error:
+                raise ValueError(f"arguments are missing: {error.args[0]}") from None
+            types = map(type, group) if expected is None else map(_dtype_of, group)
+            try:
+                right = set(types) == {int if expected is None else expected}
+            except AttributeError:
+                right = False
+            if not right:
+                for name, value in zip(names, group, strict=True):
+                    check_given(name, expected, value)
+            yield from group if expected is None else map(_address_of, group)
+
 
 _NONE, _HERE = "0", "this array"
+_dtype_of, _address_of = attrgetter("dtype"), methodcaller("data_ptr")
 
 
-def _used_by(call: PlannedCall | Blocks) -> list[Kernel]:
-    """The kernels of a call; a plan holds on to them, because its numbers are their addresses."""
-    inner = [inner.kernel for inner in call.calls] if isinstance(call, Blocks) else []
-    return [call.kernel, *inner]
+def _with_inner(call: PlannedCall | Blocks) -> list[PlannedCall | Blocks]:
+    """A call and those that it makes."""
+    return [call, *call.calls] if isinstance(call, Blocks) else [call]
+
+
+def _expected(calls: list[PlannedCall | Blocks]) -> dict[str, torch.dtype | None]:
+    """What each name has to be: a tensor of a dtype, or, None, an integer."""
+    found: dict[str, torch.dtype | None] = {}
+
+    def expect(value: object, expected: torch.dtype | None) -> None:
+        if isinstance(value, Named) and found.setdefault(value.name, expected) != expected:
+            raise TypeError(
+                f"{value.name} is {found[value.name]} in one call, {expected} in another"
+            )
+
+    for call in calls:
+        for value in call.integers:
+            expect(value, None)
+        if isinstance(call, PlannedCall):
+            call.declared.check(call.arguments)
+            for name, value in call.arguments.items():
+                expect(value, call.declared.pointee(name))
+    return found
+
+
+def _slots(call: PlannedCall) -> list[int | Named]:
+    """The array of arguments; of a real, its bits."""
+    values = (call.arguments[name] for name in call.declared.kinds)
+    single = call.declared.dtype == torch.float32
+    return [_bits(v, single) if isinstance(v, float) else v for v in values]
+
+
+def _bits(value: float, single: bool) -> int:
+    return int.from_bytes(
+        struct.pack("<f" if single else "<d", value).ljust(8, b"\0"), "little", signed=True
+    )
 
 
 def _add_calls(

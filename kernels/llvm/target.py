@@ -13,6 +13,7 @@ from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
+import torch
 
 from fastequi.errors import InputError
 
@@ -82,6 +83,11 @@ def host() -> Target:
     return _described(
         llvm.get_default_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features()
     )
+
+
+def lanes_of(dtype: torch.dtype) -> int:
+    """Numbers per vector."""
+    return host().vector_bytes // dtype.itemsize
 
 
 def _described(triple: str, cpu: str, has: Mapping[str, bool]) -> Target:

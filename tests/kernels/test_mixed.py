@@ -51,7 +51,7 @@ def test_result_does_not_depend_on_timing():
 def test_arrays_are_made_once_for_the_same_vectors():
     problem = problems()[0]
     edges, vectors = problem.edges(), problem.vectors()
-    shared = partial(arrays.shared_arrays, edges, vectors)
+    shared = partial(arrays.shared_arrays, edges, vectors.dtype, vectors)
     first = shared()
     assert shared() is first
     vectors += 0.1

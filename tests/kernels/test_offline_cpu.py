@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from fastequi.kernels import offline_cpu
 from fastequi.kernels.cpu.product import ProductSpec, print_product
@@ -24,7 +25,7 @@ RECORDED = json.loads(RECORD.read_text())
 
 @pytest.mark.parametrize(
     "words",
-    ["sevennet-0 forward", "nequip-m 2e x86-64-v3", "nequip-m 1o apple-m1", "product"],
+    ["sevennet-0 table-forward", "nequip-m 2e x86-64-v3", "nequip-m 1o apple-m1", "product"],
 )
 def test_compiled_kernels_are_as_recorded(words: str):
     if RECORDED["llvm"] != offline_cpu.llvm_version():
@@ -56,8 +57,8 @@ def test_products_keep_their_sums_in_registers():
 def test_spills_are_seen():
     """Sixteen sums in sixteen registers, beside what is multiplied."""
     target = offline("x86-64-v3")
-    crowded = ProductSpec("float", 8, 2, True, vector_count=32)
-    roomy = ProductSpec("float", 8, 2, True, vector_count=target.vector_count)
+    crowded = ProductSpec(torch.float32, 8, 2, True, vector_count=32)
+    roomy = ProductSpec(torch.float32, 8, 2, True, vector_count=target.vector_count)
     assert usage(assembly(print_product(crowded), target)).spills > 0
     assert usage(assembly(print_product(roomy), target)).spills == 0
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from fastequi.kernels.convolution.differentiable import differentiable
-from fastequi.kernels.cpu import backend, segments
-from fastequi.kernels.cpu.forward import print_kernel
+from fastequi.kernels.cpu import backend
+from fastequi.kernels.cpu.kernels import print_kernel
+from fastequi.kernels.cpu.launch import Convolution
 from fastequi.kernels.llvm import compiler, threads
 from fastequi.kernels.testing import Problem, problems
 from fastequi.kernels.testing_operations import assert_forward_parity
@@ -49,8 +50,8 @@ def test_result_does_not_depend_on_timing():
 
 def a_kernel_source() -> tuple[str, str]:
     problem = problems()[0]
-    segment = segments.segments(problem.instructions, torch.float32, "table")[0]
-    spec = segments.kernel_spec(problem.instructions, segment, torch.float32, "table", "forward")
+    layer = Convolution(problem.instructions, torch.float32, "table", "forward")
+    spec = layer.spec(layer.ranges()[0])
     return spec.name, print_kernel(spec)
 
 

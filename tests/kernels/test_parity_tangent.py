@@ -16,7 +16,7 @@ from fastequi.kernels.convolution import definitions, reference
 from fastequi.kernels.convolution.differentiable import differentiable, differentiable_jvp
 from fastequi.kernels.convolution.edges import Edges, make_edges
 from fastequi.kernels.convolution.weights import PairWeights
-from fastequi.kernels.cpu import backend, segments, tangent
+from fastequi.kernels.cpu import arrays, backend, kernels
 from fastequi.kernels.instructions import make_instructions
 from fastequi.kernels.llvm import compiler, threads
 from fastequi.kernels.spherical_harmonics import spherical_harmonics
@@ -62,8 +62,8 @@ def test_layers_share_the_geometry_until_it_changes(monkeypatch: pytest.MonkeyPa
         return operations.jvp(problem.features(), *geometry, weights, problem.instructions, False)
 
     made = []
-    geometry = tangent._geometry
-    monkeypatch.setattr(tangent, "_geometry", lambda *a: made.append(a) or geometry(*a))
+    make = arrays._arrays
+    monkeypatch.setattr(arrays, "_arrays", lambda *a: made.append(a) or make(*a))
     for _ in range(2):
         run(backend, edges)
     assert len(made) == 1
@@ -79,8 +79,7 @@ def test_preparing_says_what_it_compiles_and_then_has_all(
     caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("FASTEQUI_CACHE", str(tmp_path))
-    for module in (segments, tangent):
-        module.compiled.cache_clear()
+    kernels.compiled.cache_clear()
     layers = Network().layers
     with caplog.at_level(logging.INFO):
         BACKENDS["cpu"].prepare(list(layers), torch.float64, training=True, stretched=False)

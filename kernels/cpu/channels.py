@@ -1,8 +1,8 @@
-"""Which channels one kernel does at a time, and how threads share channels and receivers.
+"""How the channels of a layer are shared among kernels and threads.
 
-Forward: threads share the receivers, split where the edges are evenly many. Adjoint: threads share
-the channels of the input irreps, so that each owns the columns of dx that it adds to; there is no
-race, no atomic, and the result does not depend on timing.
+forward and jvp: threads share the receivers, split where the edges are evenly many. vjp and
+jvp_vjp: threads share the channels of the input irreps, so that each owns the columns of dx that it
+adds to; there is no race, no atomic, and the result does not depend on timing.
 """
 
 import functools
@@ -12,34 +12,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from fastequi.kernels import cache
-from fastequi.kernels.cpu.forward import print_kernel
-from fastequi.kernels.cpu.printer import KernelSpec, Operation, Source
+from fastequi.kernels.cpu.spec import Source
 from fastequi.kernels.instructions import Instructions, Path
-from fastequi.kernels.llvm.compiler import Kernel, entry_name
-from fastequi.kernels.llvm.target import host
-
-REALS = {torch.float32: "float", torch.float64: "double"}
-
-
-@functools.cache
-def compiled(spec: KernelSpec) -> Kernel:
-    """The kernel, from the cache on disk or compiled now."""
-    return Kernel(spec.name, print_kernel(spec), n_integers=4)
-
-
-def is_cached(spec: KernelSpec) -> bool:
-    """Whether the kernel needs no compilation."""
-    return cache.read(entry_name(spec.name, print_kernel(spec))) is not None
-
-
-def edge_lanes(dtype: torch.dtype) -> int:
-    """Numbers per vector."""
-    return host().vector_bytes * 8 // torch.finfo(dtype).bits
+from fastequi.kernels.llvm.target import lanes_of
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class ChannelRange:
     """Channels [begin, end) of one input irrep, done by the kernel with so many lanes."""
 
     irrep: int
@@ -48,7 +27,9 @@ class Segment:
     end: int
 
 
-def segments(instructions: Instructions, dtype: torch.dtype, source: Source) -> list[Segment]:
+def channel_ranges(
+    instructions: Instructions, dtype: torch.dtype, source: Source
+) -> list[ChannelRange]:
     """All channels of all input irreps that have paths; odd counts end in narrower vectors.
 
     With tables, scalars go two vectors at a time (LLVM splits them): their paths hold few sums, and
@@ -59,41 +40,17 @@ def segments(instructions: Instructions, dtype: torch.dtype, source: Source) -> 
     vectors_of_scalars = 2 if source == "table" else 1
     result = []
     for i, (channels, ir) in enumerate(instructions.irreps_in):
-        begin, lanes = 0, edge_lanes(dtype) * (vectors_of_scalars if ir.l == 0 else 1)
+        begin, lanes = 0, lanes_of(dtype) * (vectors_of_scalars if ir.l == 0 else 1)
         while begin < channels and any(path.input == i for path in instructions.paths):
             end = begin + (channels - begin) // lanes * lanes
             if end > begin:
-                result.append(Segment(i, lanes, begin, end))
+                result.append(ChannelRange(i, lanes, begin, end))
             begin, lanes = end, max(lanes // 2, 1)
     return result
 
 
 def paths_of(instructions: Instructions, irrep: int) -> list[Path]:
     return [path for path in instructions.paths if path.input == irrep]
-
-
-def kernel_spec(
-    instructions: Instructions,
-    segment: Segment,
-    dtype: torch.dtype,
-    source: Source,
-    operation: Operation,
-    wants_x: bool = False,
-    stretched: bool = False,
-) -> KernelSpec:
-    """The kernel that does a segment."""
-    paths = paths_of(instructions, segment.irrep)
-    return KernelSpec(
-        l1=paths[0].l1,
-        paths=tuple((path.l2, path.l3) for path in paths),
-        real=REALS[dtype],
-        lanes=segment.lanes,
-        edge_lanes=edge_lanes(dtype),
-        source=source,
-        operation=operation,
-        wants_x=wants_x,
-        stretched=stretched,
-    )
 
 
 def split_receivers(row_start: Tensor, parts: int) -> list[tuple[int, int]]:
@@ -106,7 +63,7 @@ def split_receivers(row_start: Tensor, parts: int) -> list[tuple[int, int]]:
 
 
 def _adjoint_operations(paths: list[Path]) -> int:
-    """Vector operations of the adjoint per edge and chunk of channels, as they are printed."""
+    """Vector operations of a vjp per edge and chunk of channels, as they are printed."""
     total = 3 * (max(path.l2 for path in paths) + 1) ** 2  # sums of dY kept between chunks
     for path in paths:
         pairs = int((path.coefficients != 0).any(axis=2).sum())  # entries of G[a, b]
@@ -119,24 +76,24 @@ def _adjoint_operations(paths: list[Path]) -> int:
 @functools.cache
 def split_channels(
     instructions: Instructions, dtype: torch.dtype, source: Source, parts: int
-) -> list[list[Segment]]:
+) -> list[list[ChannelRange]]:
     """Contiguous shares of all channels with about equally much arithmetic."""
-    chunks: list[tuple[int, Segment]] = []
-    for s in segments(instructions, dtype, source):
+    chunks: list[tuple[int, ChannelRange]] = []
+    for s in channel_ranges(instructions, dtype, source):
         cost = _adjoint_operations(paths_of(instructions, s.irrep))
         chunks += [
-            (cost, Segment(s.irrep, s.lanes, u, u + s.lanes))
+            (cost, ChannelRange(s.irrep, s.lanes, u, u + s.lanes))
             for u in range(s.begin, s.end, s.lanes)
         ]
     total = sum(cost for cost, _ in chunks)
-    shares: list[list[Segment]] = [[] for _ in range(parts)]
+    shares: list[list[ChannelRange]] = [[] for _ in range(parts)]
     done = 0.0
     for cost, chunk in chunks:
         share = shares[min(int((done + cost / 2) / total * parts), parts - 1)]
         if share and (share[-1].irrep, share[-1].lanes, share[-1].end) == (
             chunk.irrep, chunk.lanes, chunk.begin,
         ):  # fmt: skip
-            share[-1] = Segment(chunk.irrep, chunk.lanes, share[-1].begin, chunk.end)
+            share[-1] = ChannelRange(chunk.irrep, chunk.lanes, share[-1].begin, chunk.end)
         else:
             share.append(chunk)
         done += cost
