@@ -20,6 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from fastequi.kernels.cpu.activations import silu
 from fastequi.kernels.llvm import threads
 from fastequi.kernels.llvm.arguments import REALS, Arguments, Kind, Named
 from fastequi.kernels.llvm.compiler import Kernel
