@@ -6,7 +6,7 @@ import torch
 pytest.importorskip("triton")
 
 from ase import Atoms
-from fastequi.training.gradients import Sample, TangentGradient, by_double_backward
+from fastequi.engine.gradients import Sample, TangentGradient, by_double_backward
 from torch import Tensor
 
 from fastequi.kernels.testing import poisoned_memory
