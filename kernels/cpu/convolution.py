@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -134,7 +134,7 @@ def _weights(
     if isinstance(weights, RadialTable):
         given = packed_table(weights, instructions)
         return {**given}, "table", weights.knots.dtype
-    values, pair = weights.values.detach().contiguous(), weights.pair.contiguous()
+    values, pair = weights.values.contiguous(), weights.pair.contiguous()
     assert values.shape[1:] == (2, instructions.n_weights), "values are [pairs, 2, n_weights]"
     return {"pair_weights": values, "pair": pair}, "pair_weights", values.dtype
 
@@ -162,12 +162,20 @@ def _messages(
 
 def _whole(blocks: Sequence[Tensor]) -> list[Tensor]:
     """Each in one piece of memory."""
-    return [block.detach().contiguous() for block in blocks]
+    return [block.contiguous() for block in blocks]
 
 
 def _by_number(**blocks: Sequence[Tensor]) -> dict[str, Tensor | int]:
     """Each tensor of each list, by name and number."""
-    return {f"{name}{i}": b for name, several in blocks.items() for i, b in enumerate(several)}
+    values: dict[str, Tensor | int] = {}
+    for name, several in blocks.items():
+        values.update(zip(_numbered(name, len(several)), several, strict=True))
+    return values
+
+
+@cache
+def _numbered(name: str, n: int) -> list[str]:
+    return [f"{name}{i}" for i in range(n)]
 
 
 # -- ahead of the first call ---------------------------------------------------------------------

@@ -87,6 +87,7 @@ class Pass:
     plan: Plan
     n_shares: int
     dtype: torch.dtype
+    source: Source
     messages: int
     scratch: tuple[tuple[int, int], ...]
 
@@ -97,18 +98,16 @@ class Pass:
         """
         stride = arrays.sizes["scratch_stride"]
         scratch = max((fixed + per_edge * stride for fixed, per_edge in self.scratch), default=0)
-        own = self._own("scratch", scratch, self.dtype) | self._own(
-            "intervals", stride, torch.int32
-        )
-        own |= self._own("messages", self.messages, self.dtype)
+        own = self._own("scratch", scratch, self.dtype)
+        if self.messages:
+            own |= self._own("messages", self.messages, self.dtype)
+        if self.source == "table":
+            own |= self._own("intervals", stride, torch.int32)
         self.plan.run({**arrays.tensors, **arrays.sizes, **values, **own})
 
     def _own(self, name: str, size: int, dtype: torch.dtype) -> dict[str, Tensor]:
-        """So many numbers for each share, in whole lines of the cache."""
-        if not size:
-            return {}
-        memory = torch.empty((self.n_shares, (size + 15) // 16 * 16), dtype=dtype)
-        return {f"{name}{share}": part for share, part in enumerate(memory.unbind())}
+        """So many numbers for each share."""
+        return {f"{name}{k}": torch.empty(size, dtype=dtype) for k in range(self.n_shares)}
 
 
 @functools.cache
@@ -124,7 +123,7 @@ def pass_of(convolution: Convolution, parts: int) -> Pass:
         shares = [_forward_calls(layer, own, share) for share, own in enumerate(split)]
     messages = 0 if layer.widths is None else layer.offsets()[-1]
     scratch = {scratch_reals(layer.spec(channels)) for own in split for channels in own}
-    return Pass(Plan(shares), len(shares), layer.dtype, messages, tuple(scratch))
+    return Pass(Plan(shares), len(shares), layer.dtype, layer.source, messages, tuple(scratch))
 
 
 # -- calls ---------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ edge alone; then, lanes over channels, the edges one by one. Nothing per edge ou
 
 This module prints the loops, the first part (lengths, coefficients of splines, harmonics and their
 change along displacements) and what of the second is common: features and weights of an edge.
-`forward.py` (forward, jvp) and `adjoint.py` (vjp, jvp_vjp) are the kernels.
+`forward.py` (forward and jvp), `vjp.py` and `reverse.py` (jvp_vjp) are the kernels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastequi.kernels.cpu.dual import Dual, sum_of
@@ -19,8 +20,8 @@ from fastequi.kernels.llvm.ir import Function, Value
 from fastequi.kernels.polynomials import Polynomial, derivative, harmonic_polynomials
 from fastequi.kernels.radial_grid import N_CONSTANTS
 
-#: Edges between asking for memory and reading it.
-LOOK_AHEAD = 2
+#: Edges between asking for memory and reading it: of tables, and of weights of pairs.
+TABLE_AHEAD, PAIR_AHEAD = 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,18 +217,19 @@ class Printer:
 
     # -- lanes over channels -------------------------------------------------------------------
 
-    def edge(self, e: Value, u: Value) -> Edge:
-        """What edge e brings, having asked for what the next ones will."""
+    def edge(self, e: Value, u: Value, paths: Sequence[int]) -> Edge:
+        """What edge e brings to some paths, having asked for what later ones will."""
         number = self.start + e
-        ahead = self.f.least(number + LOOK_AHEAD, self.last_edge)
         x_offset = self._features_of(number, u)
         if self.spec.source == "table":
-            self._prefetch_table(self._table_row(e + LOOK_AHEAD, u))
-            self._prefetch_features(self._features_of(ahead, u))
             row = self._table_row(e, u)
+            self._prefetch_table(self._table_row(e + TABLE_AHEAD, u))
+            ahead = self.f.least(number + TABLE_AHEAD, self.last_edge)
+            self._prefetch_features(self._features_of(ahead, u))
         else:
-            self._prefetch_pair_weights(self._pair_row(ahead, u))
             row = self._pair_row(number, u)
+            ahead = self.f.least(number + PAIR_AHEAD, self.last_edge)
+            self._prefetch_pair_weights(self._pair_row(ahead, u), paths)
         return Edge(e, number, self._features(x_offset), x_offset, row)
 
     def _features(self, offset: Value) -> list[Dual]:
@@ -249,6 +251,10 @@ class Printer:
     def load(self, place: Value) -> Value:
         """Of a vector of channels."""
         return self.f.load(place, "real", self.spec.lanes)
+
+    def add(self, value: Value, place: Value) -> None:
+        """To what is there."""
+        self.f.store(self.f.load(place, "real", value.lanes) + value, place)
 
     def _features_of(self, edge: Value, u: Value) -> Value:
         """Where the features of its sender begin, channels u.., in x and dx."""
@@ -284,14 +290,19 @@ class Printer:
                 f.prefetch(f.at(place, first))
             place = f.at(place, self.arg["n_weights"] * 2)
 
-    def _prefetch_pair_weights(self, row: Value) -> None:
-        """Ask for the weights of an edge to come: those of neighbours lie anywhere in memory."""
+    def _prefetch_pair_weights(self, row: Value, paths: Sequence[int]) -> None:
+        """Ask for the weights of an edge to come: those of neighbours lie anywhere in memory.
+
+        Steps of 9 and 21 atoms: forward takes 0.97 and 0.81 of the time, vjp 0.91 and 0.80, jvp
+        0.95 and 0.91 (Xeon of the fifth generation).
+        """
         names = ["pair_weights"]
         if self.spec.operation == "jvp_vjp":
             names.append("d_pair_weights")
-        for p in range(len(self.spec.paths)):
+        read = 1 if self.spec.operation == "forward" else 2
+        for p in paths:
             for name in names:
-                for place in self.weight_places(name, p, row):
+                for place in self.weight_places(name, p, row)[:read]:
                     self.f.prefetch(place, write=name == "d_pair_weights")
 
     def weight_places(self, name: str, p: int, row: Value) -> tuple[Value, Value]:

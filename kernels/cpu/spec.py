@@ -1,14 +1,10 @@
 """What a kernel of the convolution is: its operation, its source of weights, its arguments."""
 
 from dataclasses import dataclass
-from functools import cache
-from math import sqrt
 from typing import Literal
 
-import numpy as np
 import torch
 
-from fastequi.irreps import wigner_3j
 from fastequi.kernels.llvm.arguments import REALS, Arguments, Kind
 
 #: W and dW/dr from a radial table, or given for each pair of atoms.
@@ -92,28 +88,3 @@ class KernelSpec:
             kinds |= {f"block{p}": "reals", f"row_stride{p}": "integer"}
             kinds[f"component_stride{p}"] = "integer"
         return Arguments(self.dtype, kinds)
-
-
-def coupling(l1: int, l2: int, l3: int) -> np.ndarray:
-    """C[a, b, k]."""
-    return sqrt(2 * l3 + 1) * wigner_3j(l1, l2, l3)
-
-
-@cache
-def matrix_rows(
-    l1: int, paths: tuple[tuple[int, int], ...]
-) -> tuple[dict[tuple[int, int], int | float], ...]:
-    """Per path, (a, k) -> row of the scratch that holds M[a, k], or the constant that it is: Y_0 is
-    1, so that paths with l2 = 0 have constants."""
-    row, result = 0, []
-    for l2, l3 in paths:
-        c = coupling(l1, l2, l3)
-        rows: dict[tuple[int, int], int | float] = {}
-        for a, k in np.argwhere(np.abs(c).max(axis=1) > 0).tolist():
-            if l2 == 0:
-                rows[a, k] = float(c[a, 0, k])
-            else:
-                rows[a, k] = row
-                row += 1
-        result.append(rows)
-    return tuple(result)

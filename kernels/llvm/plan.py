@@ -7,7 +7,7 @@ what is given by name, added by two numpy operations per run.
 
 import struct
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter, methodcaller
@@ -99,22 +99,23 @@ class Plan:
         np.add(self._template, given[self._selector], out=data)
         run_team(self._n_shares, here)
 
-    def _given(self, values: Mapping[str, Tensor | int]) -> Iterator[Any]:
+    def _given(self, values: Mapping[str, Tensor | int]) -> list[int]:
         """Integers, and addresses of tensors; a group of one type is checked at a time."""
+        given: list[Any] = []
         for expected, names in self._groups:
             try:
                 group = [values[name] for name in names]
             except KeyError as error:
                 raise ValueError(f"arguments are missing: {error.args[0]}") from None
-            types = map(type, group) if expected is None else map(_dtype_of, group)
             try:
-                right = set(types) == {int if expected is None else expected}
-            except AttributeError:
-                right = False
-            if not right:
+                types = set(map(type if expected is None else _dtype_of, group))
+            except AttributeError:  # no tensor
+                types = set()
+            if types != {expected or int}:
                 for name, value in zip(names, group, strict=True):
                     check_given(name, expected, value)
-            yield from group if expected is None else map(_address_of, group)
+            given += group if expected is None else map(_address_of, group)
+        return given
 
 
 _NONE, _HERE = "0", "this array"

@@ -6,9 +6,9 @@ import torch
 pytest.importorskip("triton")
 
 from ase import Atoms
-from fastequi.engine.gradients import Sample, TangentGradient, by_double_backward
 from torch import Tensor
 
+from fastequi.engine.gradients import Sample, TangentGradient, by_double_backward
 from fastequi.kernels.testing import poisoned_memory
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import state_from_atoms
