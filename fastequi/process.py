@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,16 +28,6 @@ def naming(where: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-
-
-@contextmanager
-def naming_files(directory: Path) -> Iterator[None]:
-    """A file that cannot be written is a matter of the user's disk, not a bug."""
-    try:
-        yield
-    except OSError as error:
-        path = error.filename or directory
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from typing import Any
 from fastequi.engine.loaded import loaded
 from fastequi.errors import InputError, Stopped
 from fastequi.kernels.backend import BACKENDS
-from fastequi.md.trajectory.appending import write_durably
-from fastequi.md.trajectory.checkpoint import Checkpoint, check_fingerprint, latest_checkpoint
 from fastequi.model.file import ModelData
 from fastequi.process import peak_memory_MB, reproducible, stopping_on_signals
+from fastequi.storage.checkpoint import Checkpoint, check_fingerprint, latest_checkpoint
+from fastequi.storage.durable import write_json
 from fastequi.training import directory as names
 from fastequi.training.evaluate import Evaluation, evaluate_sets
 from fastequi.training.parallel import Team
@@ -106,7 +106,7 @@ class Member:
             records.draw_learning_curve()
             plot_parity(found.get("test", found["validation"]), self.folder)
         summary = self._summary(model, found)
-        write_durably(self.folder / names.SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+        write_json(self.folder / names.SUMMARY, summary)
         return summary
 
     def _summary(self, model: ModelData, found: dict[str, Evaluation]) -> dict[str, Any]:
