@@ -1,8 +1,6 @@
-"""What a long run needs of its process: signals, memory, sums in a fixed order, clear errors."""
+"""What a long run needs of its process: signals, sums in a fixed order, clear errors."""
 
-import resource
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,14 +9,6 @@ from typing import Any
 import torch
 
 from fastequi.errors import InputError
-
-
-def peak_memory_MB(device: torch.device) -> float:
-    """The most memory that was in use: of the accelerator, or of this process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # bytes there, KiB here
 
 
 @contextmanager

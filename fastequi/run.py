@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from ase import Atoms
 
 import fastequi
+from fastequi.device import peak_memory_MB
 from fastequi.engine.committee import mean_of
 from fastequi.errors import PhysicsError, Stopped
 from fastequi.md.checks import check_atoms
@@ -33,7 +34,7 @@ from fastequi.md.trajectory.directory import (
 from fastequi.md.trajectory.outputs import Outputs
 from fastequi.md.velocities import internal_temperature_K, maxwell_boltzmann_
 from fastequi.potential import Potential
-from fastequi.process import naming, peak_memory_MB, reproducible, stopping_on_signals
+from fastequi.process import naming, reproducible, stopping_on_signals
 from fastequi.storage.checkpoint import (
     Checkpoint,
     check_fingerprint,

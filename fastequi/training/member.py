@@ -5,11 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fastequi.device import peak_memory_MB
 from fastequi.engine.loaded import loaded
 from fastequi.errors import InputError, Stopped
 from fastequi.kernels.backend import BACKENDS
 from fastequi.model.file import ModelData
-from fastequi.process import peak_memory_MB, reproducible, stopping_on_signals
+from fastequi.process import reproducible, stopping_on_signals
 from fastequi.storage.checkpoint import Checkpoint, check_fingerprint, latest_checkpoint
 from fastequi.storage.durable import write_json
 from fastequi.training import directory as names
