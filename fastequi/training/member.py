@@ -18,7 +18,7 @@ from fastequi.training.evaluate import Evaluation, evaluate_sets
 from fastequi.training.parallel import Team
 from fastequi.training.plots import plot_parity, why_no_plots
 from fastequi.training.records import Records
-from fastequi.training.setup import Prepared, schedule_of, settings_of
+from fastequi.training.setup import Prepared
 from fastequi.training.trainer import Trainer
 from fastequi.training.trainer_state import restore_
 
@@ -34,10 +34,11 @@ class Member:
     ) -> None:
         """Make the trainer, and take it back to the newest checkpoint if asked; writes nothing."""
         self.prepared, self.number, self.team, self.folder = prepared, number, team, folder
-        config, data = prepared.config, prepared.data
+        data, model = prepared.data, prepared.config.model
         self.trainer = Trainer(
             prepared.network, prepared.kernels[0], data.train, data.validation,
-            schedule_of(config), settings_of(config, number), team,
+            prepared.training, train_scales=model.train_scales,
+            validate_start=model.start_from is not None, team=team,
         )  # fmt: skip
         self.found = self._newest_checkpoint() if resume else None
 
