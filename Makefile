@@ -1,9 +1,9 @@
-# Two commands for a fresh clone; each makes the virtual environment it needs, with any Python from
+# `demo` and `test` are for a fresh clone; each command makes the virtual environment it needs, with any Python from
 # 3.11 on that is found, or `make test PYTHON=python3.13`.
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-widths clean
+.PHONY: demo test test-widths docs clean
 
 demo: $(VENV)/installed  ## real MD of a silicon crystal with the bundled potential
 	test -e demo-run/md.toml || $(BIN)/fastequi init silicon demo-run
@@ -14,6 +14,9 @@ test: $(VENV)/installed-dev  ## everything that CI runs
 
 test-widths: $(VENV)/installed-dev  ## the kernels' tests with vectors of 16, 32 and 64 bytes
 	PATH="$(CURDIR)/$(BIN):$$PATH" .ci/widths --all
+
+docs: $(VENV)/installed-dev  ## pages of the public API, docs/index.html
+	$(BIN)/python .ci/docs/build.py docs
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	python=$(or $(PYTHON),$$(.ci/find-python)) && "$$python" -m venv $(VENV)
@@ -26,4 +29,4 @@ $(VENV)/installed-dev: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo-run .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo-run docs .pytest_cache .ruff_cache

@@ -29,9 +29,8 @@ from fastequi.model.file import set_precision
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import new_spec
 from fastequi.potential import Potential
-from fastequi.training.loss import LossSpec
-from fastequi.training.schedule import Schedule
-from fastequi.training.trainer import Settings, Trainer
+from fastequi.training.config import TrainingConfig
+from fastequi.training.trainer import Trainer
 
 pytest.importorskip("pytest_benchmark", reason="pip install pytest-benchmark")
 
@@ -86,9 +85,8 @@ def test_step_of_training(benchmark):
     dataset = Dataset(frames, 5.0)
     torch.manual_seed(0)
     network = set_precision(NequIP(new_spec([14])), torch.float32).to(DEVICE)
-    settings = Settings(LossSpec({"energy_per_atom": 1.0, "forces": 1.0}))
     kernels = choose_kernels("auto", DEVICE)[0]
-    trainer = Trainer(network, kernels, dataset, dataset, Schedule(0.001), settings)
+    trainer = Trainer(network, kernels, dataset, dataset, TrainingConfig(learning_rate=0.001))
     benchmark.extra_info["kernels"] = kernels
     benchmark.pedantic(lambda: trainer.train_step(range(5)), rounds=8, warmup_rounds=2)
     assert trainer.step > 0

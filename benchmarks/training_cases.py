@@ -20,9 +20,8 @@ from benchmarks.common import ROOT
 from fastequi.data import Dataset, Frame, read_frames, statistics
 from fastequi.kernels.backend import choose_kernels
 from fastequi.model.file import ModelData, build_model
-from fastequi.training.loss import LossSpec
-from fastequi.training.schedule import Schedule
-from fastequi.training.trainer import Settings, Trainer
+from fastequi.training.config import LossConfig, TrainingConfig
+from fastequi.training.trainer import Trainer
 
 CUTOFF_A = 5.0
 LEARNING_RATE = 0.01
@@ -140,11 +139,12 @@ def fastequi(case: Case, device: str, start: ModelData) -> Stepper:
     """`Trainer.train_step` with float32 weights, putting its batches together included."""
     network = build_model(start, torch.float32, device)
     total = sum(case.weights.values())
-    weights = {name: weight / total for name, weight in case.weights.items()}
-    settings = Settings(LossSpec(weights), batch_size=case.batch_size)
+    loss = LossConfig.model_validate({k: w / total for k, w in case.weights.items()})
+    config = TrainingConfig(
+        loss=loss, batch_size=case.batch_size, learning_rate=LEARNING_RATE, schedule="constant"
+    )
     kernels = choose_kernels("auto", torch.device(device))[0]
-    schedule = Schedule(LEARNING_RATE, kind="constant")
-    trainer = Trainer(network, kernels, case.dataset, case.dataset, schedule, settings)
+    trainer = Trainer(network, kernels, case.dataset, case.dataset, config)
     turn = _in_turn(len(case.batches))
 
     def step() -> float:

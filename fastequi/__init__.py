@@ -4,6 +4,17 @@
     atoms.calc = fastequi.FastEquiCalculator("silicon")               # ASE
     fastequi.Simulation(atoms, potential, integrator).run(1000)       # the built-in engine
 
+Stable from one version to the next, with a line in the changelog where it changes:
+
+- the names of this package, and the types that they take and give: `Potential`, `Graph`,
+  `Prediction`, `State`, the integrators, the errors
+- the keys of md.toml and train.toml, and what they mean
+- the files of runs, trainings and models: an earlier version's are read
+- the commands, their options and their exit codes
+
+Not stable: `fastequi.engine` and `fastequi.kernels`, which are how a model is computed; and where
+everything else stands.
+
 Names are looked up when first used, so that `import fastequi` is quick.
 """
 

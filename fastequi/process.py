@@ -1,25 +1,14 @@
-"""What a long run needs of its process: signals, memory, sums in a fixed order, clear errors."""
+"""What a long run needs of its process: signals, sums in a fixed order, clear errors."""
 
-import resource
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from fastequi.errors import InputError
-
-
-def peak_memory_MB(device: torch.device) -> float:
-    """The most memory that was in use: of the accelerator, or of this process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # bytes there, KiB here
 
 
 @contextmanager
@@ -29,16 +18,6 @@ def naming(where: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-
-
-@contextmanager
-def naming_files(directory: Path) -> Iterator[None]:
-    """A file that cannot be written is a matter of the user's disk, not a bug."""
-    try:
-        yield
-    except OSError as error:
-        path = error.filename or directory
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 @contextmanager

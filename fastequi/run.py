@@ -1,7 +1,6 @@
 """From an md.toml to a finished run: the one place where names in a TOML become objects."""
 
 import hashlib
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 from ase import Atoms
 
 import fastequi
+from fastequi.device import peak_memory_MB
 from fastequi.engine.committee import mean_of
 from fastequi.errors import PhysicsError, Stopped
 from fastequi.md.checks import check_atoms
@@ -20,13 +20,7 @@ from fastequi.md.integrators.integrator import parameters
 from fastequi.md.simulation import Simulation
 from fastequi.md.state import State, state_from_atoms
 from fastequi.md.structure import read_structure
-from fastequi.md.trajectory.appending import write_durably
-from fastequi.md.trajectory.checkpoint import (
-    Checkpoint,
-    check_fingerprint,
-    latest_checkpoint,
-    set_aside_later,
-)
+from fastequi.md.trajectory.checkpoint import in_present_format, state_of
 from fastequi.md.trajectory.directory import (
     CHECKPOINTS,
     FINAL,
@@ -36,18 +30,19 @@ from fastequi.md.trajectory.directory import (
     UNCERTAIN,
     check_is_run,
     empty_run_directory,
-    only_writer,
 )
 from fastequi.md.trajectory.outputs import Outputs
 from fastequi.md.velocities import internal_temperature_K, maxwell_boltzmann_
 from fastequi.potential import Potential
-from fastequi.process import (
-    naming,
-    naming_files,
-    peak_memory_MB,
-    reproducible,
-    stopping_on_signals,
+from fastequi.process import naming, reproducible, stopping_on_signals
+from fastequi.storage.checkpoint import (
+    Checkpoint,
+    check_fingerprint,
+    latest_checkpoint,
+    set_aside_later,
 )
+from fastequi.storage.durable import naming_files, write_durably, write_json
+from fastequi.storage.lock import only_writer
 
 
 class LoadedModel(Potential, Protocol):
@@ -113,11 +108,12 @@ def set_up(config: Config, resume: bool = False) -> Setup:
     checkpoint = None
     if resume:
         check_is_run(Path(config.output.directory))
-        checkpoint = latest_checkpoint(Path(config.output.directory) / CHECKPOINTS)
+        found = latest_checkpoint(Path(config.output.directory) / CHECKPOINTS)
+        checkpoint = in_present_format(found) if found else None
     if checkpoint:
         check_fingerprint(checkpoint.fingerprint, fingerprint)
     drawn_at_K = drawing_temperature_K(config, atoms)
-    state = checkpoint.state() if checkpoint else starting_state(config, atoms)
+    state = state_of(checkpoint) if checkpoint else starting_state(config, atoms)
     simulation = build_simulation(config, potential, state)
     # A checkpoint brings its forces along; computing them twice could differ in the last bit.
     simulation.forces_are_current = checkpoint is not None
@@ -208,7 +204,7 @@ def execute(setup: Setup) -> dict[str, Any]:
             raise Stopped(f"stopped at step {simulation.state.step} after writing a checkpoint")
         outputs.write_frame(simulation, FINAL)
         summary = summarize(setup, outputs.elapsed_s(simulation))
-        write_durably(directory / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+        write_json(directory / SUMMARY, summary)
     return summary
 
 

@@ -23,9 +23,10 @@ from fastequi.md.integrators.integrator import parameters
 from fastequi.md.simulation import Simulation
 from fastequi.md.state import State, state_from_atoms
 from fastequi.md.testing import LennardJones
-from fastequi.md.trajectory.checkpoint import checkpoint_of, read_checkpoint, write_checkpoint
+from fastequi.md.trajectory.checkpoint import checkpoint_of, state_of
 from fastequi.md.velocities import maxwell_boltzmann_
 from fastequi.potential import Prediction
+from fastequi.storage.checkpoint import read_checkpoint, write_checkpoint
 
 TOY = Path(__file__).with_name("toy_ensemble.py")
 
@@ -96,7 +97,7 @@ def test_a_restart_from_the_disk_is_no_restart(name: str, tmp_path: Path) -> Non
     first = Simulation(argon(), LennardJones(), integrator_of(name))
     first.run(13)
     path = write_checkpoint(tmp_path, checkpoint_of(first.state, {}, {}))
-    second = Simulation(read_checkpoint(path).state(), LennardJones(), integrator_of(name))
+    second = Simulation(state_of(read_checkpoint(path)), LennardJones(), integrator_of(name))
     second.forces_are_current = True
     second.run(17)
     assert same_bits(second.state, whole.state)
@@ -241,7 +242,7 @@ def test_a_new_ensemble_is_one_file_and_one_row(tmp_path: Path) -> None:
     for name in ("log.csv", "trajectory.extxyz", "final.extxyz"):
         assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
     states = [
-        read_checkpoint(folder / "checkpoints" / "step-000000047.safetensors").state()
+        state_of(read_checkpoint(folder / "checkpoints" / "step-000000047.safetensors"))
         for folder in (whole, parts)
     ]
     assert same_bits(*states)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Who stands on which floor; a module may import from lower floors and from its own package.
 FLOORS = [
     {"fastequi._version", "fastequi.errors", "fastequi.units", "fastequi.irreps"},
-    {"fastequi.process"},
+    {"fastequi.device", "fastequi.process", "fastequi.storage"},
     {"fastequi.graph", "fastequi.settings_problems"},
     {"fastequi.potential", "fastequi.settings"},
     {"fastequi.kernels"},

@@ -1,4 +1,4 @@
-"""`make test` and `make demo` take a Python that is new enough, whatever its name."""
+"""What stands behind the commands of the Makefile: which Python is taken, pages of the API."""
 
 import shutil
 import subprocess
@@ -83,3 +83,16 @@ def test_make_takes_the_one_that_is_named(tmp_path: Path):
     ).stdout  # fmt: skip
     assert "python=/some/python" in plan
     assert "find-python" not in plan
+
+
+def test_the_public_api_becomes_pages(tmp_path: Path):
+    """With what the names of the package take and give; none of engine and kernels."""
+    pytest.importorskip("pdoc", reason="no pdoc here")
+    build = ROOT / ".ci" / "docs" / "build.py"
+    subprocess.run([sys.executable, str(build), str(tmp_path)], check=True, capture_output=True)
+    page = (tmp_path / "fastequi.html").read_text()
+    for name in ("load_model", "Simulation.run", "FastEquiCalculator.calculate"):
+        assert f'id="{name}"' in page
+    there = {path.stem for path in (tmp_path / "fastequi").rglob("*.html")}
+    assert {"potential", "graph", "errors", "md", "state", "integrators", "analysis"} <= there
+    assert not {"engine", "kernels", "walk", "backend"} & there

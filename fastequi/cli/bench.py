@@ -14,10 +14,10 @@ from ase.build import bulk
 import fastequi
 from fastequi.cli.info import machine
 from fastequi.cli.threads import respect_quota
+from fastequi.device import choose_device, synchronize
 from fastequi.engine.loaded import LoadedModel
 from fastequi.errors import InputError, PhysicsError
 from fastequi.graph import Graph
-from fastequi.importers import choose_device
 from fastequi.kernels.backend import BACKENDS, choose_kernels
 from fastequi.kernels.testing import hessian_asymmetry
 from fastequi.md.checks import check_atoms
@@ -145,17 +145,12 @@ def _seconds(call: Callable[[], object], device: torch.device) -> float:
     call()
     times: list[float] = []
     while len(times) < CALLS or sum(times) < SECONDS:
-        _synchronize(device)
+        synchronize(device)
         started = perf_counter()
         call()
-        _synchronize(device)
+        synchronize(device)
         times.append(perf_counter() - started)
     return median(times)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 # -- agreement -----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from time import perf_counter
 
+from fastequi.device import peak_memory_MB
 from fastequi.md.observers import thermodynamics
 from fastequi.md.trajectory.directory import (
     CHECKPOINTS,
@@ -11,7 +12,6 @@ from fastequi.md.trajectory.directory import (
     SUMMARY,
     TRAJECTORIES,
 )
-from fastequi.process import peak_memory_MB
 from fastequi.run import Setup, ns_per_day
 
 

@@ -3,12 +3,11 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-import torch
-
 import fastequi
 from fastequi._version import __version__
 from fastequi.cli.threads import describe_threads, respect_quota
-from fastequi.importers import BUNDLED, choose_device
+from fastequi.device import accelerators, choose_device
+from fastequi.importers import BUNDLED
 from fastequi.kernels.backend import BACKENDS, choose_kernels
 from fastequi.kernels.llvm.target import host
 from fastequi.kernels.processor import processor
@@ -53,11 +52,8 @@ def machine() -> dict[str, str]:
 
 
 def _accelerator() -> str:
-    if not torch.cuda.is_available():
-        return "none that torch can use"
-    return ", ".join(
-        f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())
-    )
+    found = ", ".join(f"{device} {name}" for device, name in accelerators().items())
+    return found or "none that torch can use"
 
 
 def _kernels() -> str:

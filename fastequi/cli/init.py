@@ -6,6 +6,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from fastequi.errors import InputError
+from fastequi.storage.durable import naming_files
 
 DEFAULT_EXAMPLE = "silicon"
 
@@ -40,12 +41,10 @@ def copy_example(source: Traversable, folder: Path) -> list[Path]:
     there = [str(path) for path in contents if path.exists()]
     if there:
         raise InputError(f"{', '.join(sorted(there))} exists; nothing was written")
-    try:
+    with naming_files(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for path, content in contents.items():
             path.write_bytes(content)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror}") from error
     return sorted(contents)
 
 

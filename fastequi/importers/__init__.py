@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import torch
-
+from fastequi.device import choose_device
 from fastequi.engine.loaded import LoadedModel, loaded
 from fastequi.errors import InputError
 from fastequi.importers.registry import BUNDLED, pretrained_names, read_any
@@ -11,7 +10,7 @@ from fastequi.kernels.backend import choose_kernels
 
 DTYPES = ("float32", "float64")
 
-__all__ = ["BUNDLED", "DTYPES", "choose_device", "load_model", "pretrained_names", "read_any"]
+__all__ = ["BUNDLED", "DTYPES", "load_model", "pretrained_names", "read_any"]
 
 
 def load_model(
@@ -38,16 +37,3 @@ def load_model(
     chosen_kernels = choose_kernels(kernels, chosen_device)
     data = read_any(name_or_path, modality)
     return loaded(data, str(name_or_path), chosen_device, dtype, chosen_kernels)
-
-
-def choose_device(device: str) -> torch.device:
-    """'auto' or a torch device. Raises InputError when it does not exist here."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device = {device!r} cannot be used: {reason}") from error
-    return chosen

@@ -17,6 +17,7 @@ from torch import Tensor
 from fastequi.errors import InputError
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import ModelSpec
+from fastequi.storage.durable import naming_files, write_durably
 
 FORMAT_VERSION = "1"
 
@@ -45,20 +46,16 @@ class ModelData:
 
 
 def save_model(path: str | Path, data: ModelData) -> None:
-    """Write a model file (temporary file, then rename: never half a model)."""
+    """Write a model file, durably. Raises InputError where that is not possible."""
     path = Path(path)
     metadata = {
         "fastequi_model": FORMAT_VERSION,
         "spec": data.spec.to_json(),
         "provenance": json.dumps(data.provenance, sort_keys=True),
     }
-    partial = path.with_name(path.name + ".partial")
     tensors = {name: tensor.contiguous() for name, tensor in data.tensors.items()}
-    try:
-        partial.write_bytes(_same_every_time(save(tensors, metadata)))
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: cannot be written: {error}") from error
+    with naming_files(path):
+        write_durably(path, _same_every_time(save(tensors, metadata)))
 
 
 def _same_every_time(file: bytes) -> bytes:

@@ -176,6 +176,8 @@ def new_spec(
     envelope_p: float = 6.0,
     embedding_channels: int | None = None,
     attributes: Attributes = "embedding",
+    bessel_trainable: bool = False,
+    zbl: bool = False,
 ) -> ModelSpec:
     """A NequIP model as NequIP 0.19 would build it; channels are per degree, 0 to l_max.
 
@@ -201,8 +203,10 @@ def new_spec(
         l_max=l_max,
         edge_parity="even" if parity == "even" else "natural",
         n_bessel=n_bessel,
+        bessel_trainable=bessel_trainable,
         envelope_parameter=float(envelope_p),
         attributes=attributes,
+        zbl=zbl,
     )
 
 

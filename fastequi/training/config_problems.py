@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from fastequi.data.units import parse_units
 from fastequi.errors import InputError
+from fastequi.model.spec import new_spec
 from fastequi.settings_problems import (
     Vocabulary,
     directory_problem,
@@ -16,12 +18,10 @@ from fastequi.settings_problems import (
     value_at,
 )
 
+#: Keys of [model] that go to `new_spec` as they are: its parameters after the elements.
+OF_NEW_SPEC = tuple(signature(new_spec).parameters)[1:]
 #: Keys of [model] that a model to start from brings along.
-ARCHITECTURE = (
-    "layers", "l_max", "channels", "parity", "cutoff_A", "n_bessel", "bessel_trainable",
-    "radial_hidden", "envelope_p", "embedding_channels", "attributes", "elements", "zbl",
-    "average_neighbors",
-)  # fmt: skip
+ARCHITECTURE = (*OF_NEW_SPEC, "elements", "average_neighbors")
 
 #: From NequIP's, MACE's and SevenNet's configuration files.
 _ALIASES = {

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from fastequi.errors import InputError
+from fastequi.storage.checkpoint import own_checkpoints
 
 RESOLVED_CONFIG = "train.resolved.toml"
 METRICS = "metrics.csv"
@@ -13,7 +14,6 @@ CHECKPOINTS = "checkpoints"
 LEARNING_CURVE = "learning-curve.png"
 
 _FILES = (RESOLVED_CONFIG, MODEL, METRICS, SUMMARY, LEARNING_CURVE)
-_CHECKPOINT = re.compile(r"step-\d+\.safetensors(\.damaged|\.tmp)?")
 _MEMBER = re.compile(r"member-\d+")
 
 
@@ -75,10 +75,8 @@ def member_folders(directory: Path) -> list[Path]:
 
 def _own_files_of(folder: Path) -> list[Path]:
     named = [folder / f"{name}{end}" for name in _FILES for end in ("", ".tmp", ".partial")]
-    checkpoints = folder / CHECKPOINTS
-    inside = checkpoints.iterdir() if checkpoints.is_dir() else []
     return [
         *(path for path in named if path.is_file()),
         *sorted(folder.glob("parity-*.png")),
-        *sorted(path for path in inside if _CHECKPOINT.fullmatch(path.name)),
+        *own_checkpoints(folder / CHECKPOINTS),
     ]

@@ -7,8 +7,8 @@ from typing import Any
 
 from fastequi.engine.committee import Committee
 from fastequi.engine.loaded import loaded
-from fastequi.md.trajectory.appending import write_durably
 from fastequi.model.file import read_model
+from fastequi.storage.durable import write_json
 from fastequi.training import directory as names
 from fastequi.training.evaluate import evaluate_sets
 from fastequi.training.member import Count, Member
@@ -41,7 +41,7 @@ def summarise_mean(
         "dtype": committee.dtype_name, "device": str(device),
         **{name: evaluation.results for name, evaluation in found.items()},
     }  # fmt: skip
-    write_durably(directory / names.SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+    write_json(directory / names.SUMMARY, summary)
     return summary
 
 

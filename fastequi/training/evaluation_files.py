@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastequi.errors import InputError
+from fastequi.storage.durable import naming_files
 from fastequi.training.evaluate import Evaluation
 from fastequi.training.metrics import MEV_PER_EV
 
@@ -64,7 +64,5 @@ def _json_numbers(value: Any) -> Any:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
+    with naming_files(path):
         path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error

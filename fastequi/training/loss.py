@@ -8,7 +8,6 @@ that both kinds agree for small errors.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -16,14 +15,7 @@ from torch import Tensor
 from fastequi.data import Batch, Frame
 from fastequi.graph import sum_by_system
 from fastequi.potential import Prediction
-
-
-@dataclass(frozen=True, slots=True)
-class LossSpec:
-    """Weights of the terms, and the deltas of those that are Huber losses (eV, eV/Å, eV/Å³)."""
-
-    weights: dict[str, float]
-    huber_delta: dict[str, float] = field(default_factory=dict)
+from fastequi.training.config import LossConfig
 
 
 def counts(frames: Sequence[Frame]) -> dict[str, float]:
@@ -36,7 +28,7 @@ def counts(frames: Sequence[Frame]) -> dict[str, float]:
 
 
 def terms(
-    prediction: Prediction, batch: Batch, spec: LossSpec, divisors: dict[str, float]
+    prediction: Prediction, batch: Batch, loss: LossConfig, divisors: dict[str, float]
 ) -> dict[str, Tensor]:
     """The weighted terms of the loss, scalars; `divisors` are the `counts` of the whole batch.
 
@@ -44,11 +36,11 @@ def terms(
     the gradient of the loss by both is asked for.
     """
     return {
-        name: spec.weights.get(name, 0.0)
-        * rule(prediction, batch, spec.huber_delta.get(name))
+        name: getattr(loss, name)
+        * rule(prediction, batch, getattr(loss.huber_delta, name) if loss.kind == "huber" else None)
         / max(divisors[name], 1.0)
         for name, rule in _SUMS.items()
-        if name != "stress" or spec.weights.get(name)
+        if name != "stress" or loss.stress
     }
 
 

@@ -5,19 +5,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fastequi.device import peak_memory_MB
 from fastequi.engine.loaded import loaded
 from fastequi.errors import InputError, Stopped
 from fastequi.kernels.backend import BACKENDS
-from fastequi.md.trajectory.appending import write_durably
-from fastequi.md.trajectory.checkpoint import Checkpoint, check_fingerprint, latest_checkpoint
 from fastequi.model.file import ModelData
-from fastequi.process import peak_memory_MB, reproducible, stopping_on_signals
+from fastequi.process import reproducible, stopping_on_signals
+from fastequi.storage.checkpoint import Checkpoint, check_fingerprint, latest_checkpoint
+from fastequi.storage.durable import write_json
 from fastequi.training import directory as names
 from fastequi.training.evaluate import Evaluation, evaluate_sets
 from fastequi.training.parallel import Team
 from fastequi.training.plots import plot_parity, why_no_plots
 from fastequi.training.records import Records
-from fastequi.training.setup import Prepared, schedule_of, settings_of
+from fastequi.training.setup import Prepared
 from fastequi.training.trainer import Trainer
 from fastequi.training.trainer_state import restore_
 
@@ -33,10 +34,11 @@ class Member:
     ) -> None:
         """Make the trainer, and take it back to the newest checkpoint if asked; writes nothing."""
         self.prepared, self.number, self.team, self.folder = prepared, number, team, folder
-        config, data = prepared.config, prepared.data
+        data, model = prepared.data, prepared.config.model
         self.trainer = Trainer(
             prepared.network, prepared.kernels[0], data.train, data.validation,
-            schedule_of(config), settings_of(config, number), team,
+            prepared.training, train_scales=model.train_scales,
+            validate_start=model.start_from is not None, team=team,
         )  # fmt: skip
         self.found = self._newest_checkpoint() if resume else None
 
@@ -106,7 +108,7 @@ class Member:
             records.draw_learning_curve()
             plot_parity(found.get("test", found["validation"]), self.folder)
         summary = self._summary(model, found)
-        write_durably(self.folder / names.SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+        write_json(self.folder / names.SUMMARY, summary)
         return summary
 
     def _summary(self, model: ModelData, found: dict[str, Evaluation]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed
 
+from fastequi.device import choose_device, device_of_process
 from fastequi.errors import InputError
-from fastequi.importers import choose_device
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ def join_team(device: str) -> Iterator[Team]:
         yield Team(device=choose_device(device))
         return
     _check_variables()
-    mine = _own_device(device)
+    mine = device_of_process(device)
     if mine.type == "cuda":
         torch.cuda.set_device(mine)
     backend = "nccl" if mine.type == "cuda" else "gloo"
@@ -98,22 +98,3 @@ def _check_variables() -> None:
             "them with torchrun --nproc-per-node N -m fastequi.cli.main train train.toml, or unset "
             "WORLD_SIZE"
         )
-
-
-def _own_device(device: str) -> torch.device:
-    """This process's device among those of the team on this machine."""
-    chosen = choose_device(device)
-    if chosen.type != "cuda":
-        return chosen
-    place, here = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if chosen.index is not None and here > 1:
-        raise InputError(
-            f"training.device: got {device!r}, but {here} processes cannot share one GPU; "
-            "allowed: auto, cuda (each takes its own), cpu"
-        )
-    if here > torch.cuda.device_count():
-        raise InputError(
-            f"{here} processes on a machine with {torch.cuda.device_count()} GPUs: start as many "
-            "processes as there are GPUs"
-        )
-    return torch.device("cuda", place)

@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from fastequi.errors import InputError
+from fastequi.storage.durable import naming_files
 from fastequi.training.evaluate import Evaluation
 from fastequi.training.metrics import KINDS, MEV_PER_EV
 
@@ -244,7 +245,5 @@ def _label(axes: "Axes", x: str, y: str) -> None:
 
 
 def _save(figure: "Figure", path: Path) -> None:
-    try:
+    with naming_files(path):
         figure.savefig(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error

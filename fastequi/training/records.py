@@ -7,12 +7,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import torch
-
-from fastequi._version import __version__
-from fastequi.md.trajectory.appending import AppendFile
-from fastequi.md.trajectory.checkpoint import Checkpoint, set_aside_later, write_checkpoint
 from fastequi.model.file import ModelData, save_model
+from fastequi.storage.appending import AppendFile
+from fastequi.storage.checkpoint import Checkpoint, set_aside_later, write_checkpoint
 from fastequi.training import directory as names
 from fastequi.training.metrics import ErrorSums
 from fastequi.training.plots import plot_learning_curve, why_no_plots
@@ -70,7 +67,6 @@ class Records:
         checkpoint = Checkpoint(
             tensors_of(trainer), numbers_of(trainer), self._fingerprint,
             {names.METRICS: self._metrics.sync()}, {"wall": trainer.wall_s},
-            {"fastequi": __version__, "torch": torch.__version__},
         )  # fmt: skip
         write_checkpoint(self.folder / names.CHECKPOINTS, checkpoint)
         self._checkpoint_s = perf_counter()

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fastequi.errors import Stopped
-from fastequi.md.trajectory.appending import write_durably
-from fastequi.md.trajectory.directory import only_writer
-from fastequi.process import naming_files
+from fastequi.storage.durable import naming_files, write_durably
+from fastequi.storage.lock import only_writer
 from fastequi.training import directory as names
 from fastequi.training.config import TrainConfig, to_toml
 from fastequi.training.ensemble import summarise_mean

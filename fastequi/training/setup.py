@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 import torch
@@ -13,13 +12,10 @@ from fastequi.kernels.backend import choose_kernels
 from fastequi.model.file import ModelData, set_precision
 from fastequi.model.nequip import NequIP
 from fastequi.process import naming
-from fastequi.training.config import TrainConfig
+from fastequi.training.config import TrainConfig, TrainingConfig
 from fastequi.training.identity import fingerprint_of, provenance_of
 from fastequi.training.labels import check_labels
-from fastequi.training.loss import LossSpec
-from fastequi.training.schedule import Schedule
 from fastequi.training.start import check_elements, make_network
-from fastequi.training.trainer import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +41,13 @@ class Data:
 class Prepared:
     """A training of one member that is ready to start.
 
+    training    [training] with the seed of this member
     kernels     (implementation, why this one)
     provenance  facts for the model file
     """
 
     config: TrainConfig
+    training: TrainingConfig
     data: Data
     network: NequIP
     kernels: tuple[str, str]
@@ -91,31 +89,7 @@ def prepare(config: TrainConfig, device: torch.device, data: Data, member: int =
         check_elements(network.atomic_numbers, dataset.species)
     set_precision(network, getattr(torch, config.model.dtype)).to(device)
     fingerprint = fingerprint_of(config, sets, start.sha256 if start else None, seed)
-    return Prepared(config, data, network, kernels, provenance_of(config, sets, seed), fingerprint)
-
-
-def settings_of(config: TrainConfig, member: int = 0) -> Settings:
-    """[training] as the trainer takes it."""
-    t = config.training
-    weights = t.loss.model_dump(include={"energy_per_atom", "forces", "stress"})
-    delta = t.loss.huber_delta.model_dump() if t.loss.kind == "huber" else {}
-    same = {name: getattr(t, name) for name in
-            ("batch_size", "epochs", "optimizer", "amsgrad", "weight_decay", "clip_gradient_norm",
-             "early_stopping_patience", "ema_decay", "select_by")}  # fmt: skip
-    return Settings(
-        loss=LossSpec(weights, delta),
-        max_wall_s=inf if t.max_wall_minutes is None else 60 * t.max_wall_minutes,
-        train_scales=config.model.train_scales,
-        validate_start=config.model.start_from is not None,
-        seed=t.seed + member,
-        **same,
-    )
-
-
-def schedule_of(config: TrainConfig) -> Schedule:
-    """The learning rate of [training]."""
-    t = config.training
-    return Schedule(
-        t.learning_rate, t.schedule, t.warmup_epochs, t.plateau_patience, t.plateau_factor,
-        t.minimum_learning_rate,
+    return Prepared(
+        config, config.training.model_copy(update={"seed": seed}), data, network, kernels,
+        provenance_of(config, sets, seed), fingerprint,
     )  # fmt: skip

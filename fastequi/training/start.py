@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 import torch
@@ -14,8 +13,9 @@ from fastequi.errors import InputError
 from fastequi.kernels.backend import choose_kernels
 from fastequi.model.file import ModelData, build_model, model_data
 from fastequi.model.nequip import NequIP
-from fastequi.model.spec import Attributes, Parity, new_spec
+from fastequi.model.spec import new_spec
 from fastequi.training.config import ModelConfig
+from fastequi.training.config_problems import OF_NEW_SPEC
 from fastequi.training.evaluate import evaluate
 
 
@@ -47,16 +47,10 @@ def _symbols(numbers: Sequence[int]) -> str:
 
 def _new_network(config: ModelConfig, known: Statistics, seed: int) -> NequIP:
     numbers = [atomic_numbers[s] for s in config.elements or ()] or known.species
-    spec = new_spec(
-        sorted(numbers), layers=config.layers, l_max=config.l_max, channels=config.channels,
-        parity=cast(Parity, config.parity), cutoff_A=config.cutoff_A, n_bessel=config.n_bessel,
-        radial_hidden=config.radial_hidden, envelope_p=config.envelope_p,
-        embedding_channels=config.embedding_channels,
-        attributes=cast(Attributes, config.attributes),
-    )  # fmt: skip
+    spec = new_spec(sorted(numbers), **config.model_dump(include=set(OF_NEW_SPEC)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = NequIP(replace(spec, zbl=config.zbl, bessel_trainable=config.bessel_trainable))
+        network = NequIP(spec)
     wanted = config.average_neighbors
     neighbors = known.n_neighbors if wanted == "auto" else wanted
     for layer in network.interactions():

@@ -20,33 +20,11 @@ from fastequi.model.nequip import NequIP
 from fastequi.potential import Prediction
 from fastequi.training.adam import Adam
 from fastequi.training.averaging import AveragedNetwork, trained_tensors
-from fastequi.training.loss import LossSpec, counts, terms
+from fastequi.training.config import TrainingConfig
+from fastequi.training.loss import counts, terms
 from fastequi.training.metrics import ErrorSums
 from fastequi.training.parallel import Team
 from fastequi.training.schedule import Schedule
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How to train, apart from data and model; the names are those of [training] in train.toml.
-
-    validate_start  whether the weights that it begins with count too, as epoch 0
-    """
-
-    loss: LossSpec
-    batch_size: int = 5
-    epochs: int = 1000
-    max_wall_s: float = math.inf
-    optimizer: str = "adam"
-    amsgrad: bool = True
-    weight_decay: float = 0.0
-    clip_gradient_norm: float | None = None
-    early_stopping_patience: int | None = None
-    ema_decay: float = 0.99
-    select_by: str = "loss"
-    train_scales: bool = False
-    validate_start: bool = False
-    seed: int = 1
 
 
 @dataclass
@@ -63,17 +41,22 @@ class Trainer:
 
     def __init__(
         self, network: NequIP, kernels: str, train: Dataset, validation: Dataset,
-        schedule: Schedule, settings: Settings, team: Team | None = None,
+        config: TrainingConfig, *, train_scales: bool = False, validate_start: bool = False,
+        team: Team | None = None,
     ) -> None:  # fmt: skip
+        """train_scales: whether energy scales and shifts train too; validate_start: whether the
+        weights that it begins with count as well, as epoch 0.
+        """
         self.network, self.train, self.validation = network, train, validation
-        self.schedule, self.settings, self.team = schedule, settings, team or Team()
-        self.tensors = trained_tensors(network, settings.train_scales)
-        self.average = AveragedNetwork(network, self.tensors, settings.ema_decay)
+        self.config, self.schedule, self.team = config, Schedule(config), team or Team()
+        self.max_wall_s = 60 * (config.max_wall_minutes or math.inf)
+        self.tensors = trained_tensors(network, train_scales)
+        self.average = AveragedNetwork(network, self.tensors, config.ema_decay)
         self._gradient = _gradient_of(network, kernels)
         self._predict = TangentGradient(self.average.network, kernels).predict
         self.optimizer = Adam(
-            self.tensors, settings.optimizer, schedule.learning_rate, settings.amsgrad,
-            settings.weight_decay,
+            self.tensors, config.optimizer, config.learning_rate, config.amsgrad,
+            config.weight_decay,
         )  # fmt: skip
         self.epoch = self.step = self.batches_done = 0
         self.wall_s = 0.0
@@ -82,6 +65,7 @@ class Trainer:
         self.train_loss = 0.0
         self.stop_requested = False
         self._stop_wanted = False  # by this process; the team has to agree
+        self._validate_start = validate_start
         self.on_step: list[Callable[[Trainer], None]] = []
         self.on_epoch: list[Callable[[Trainer, dict[str, Any]], None]] = []
 
@@ -89,7 +73,7 @@ class Trainer:
 
     @property
     def batches_per_epoch(self) -> int:
-        return math.ceil(len(self.train) / self.settings.batch_size)
+        return math.ceil(len(self.train) / self.config.batch_size)
 
     @property
     def epochs_done(self) -> float:
@@ -98,17 +82,17 @@ class Trainer:
     @property
     def progress(self) -> float:
         """0 to 1: of the epochs or of the wall time, whichever is further."""
-        by_epochs = self.epochs_done / self.settings.epochs
-        return min(1.0, max(by_epochs, self.wall_s / self.settings.max_wall_s))
+        by_epochs = self.epochs_done / self.config.epochs
+        return min(1.0, max(by_epochs, self.wall_s / self.max_wall_s))
 
     @property
     def why_done(self) -> str:
         """Why there is nothing left to do, or ''."""
-        patience = self.settings.early_stopping_patience
-        if self.epoch >= self.settings.epochs:
-            return f"all {self.settings.epochs} epochs are done"
-        if self.wall_s >= self.settings.max_wall_s:
-            return f"the wall time of {self.settings.max_wall_s / 60:g} min is over"
+        patience = self.config.early_stopping_patience
+        if self.epoch >= self.config.epochs:
+            return f"all {self.config.epochs} epochs are done"
+        if self.wall_s >= self.max_wall_s:
+            return f"the wall time of {self.max_wall_s / 60:g} min is over"
         if self.schedule.is_exhausted:
             return "the learning rate has come down to its minimum"
         if patience is not None and self.epoch - (self.best.epoch or 0) >= patience:
@@ -125,7 +109,7 @@ class Trainer:
         """Train until done, or until a stop is requested (then between two steps)."""
         self._clock = perf_counter()
         self._tick()
-        if self.settings.validate_start and self.step == 0 and self.best.epoch is None:
+        if self._validate_start and self.step == 0 and self.best.epoch is None:
             self._tell(self._validated({}))
         while not self.why_done and not self.stop_requested:
             self._run_epoch()
@@ -133,8 +117,8 @@ class Trainer:
             self._tell(self._validated({}))
 
     def _run_epoch(self) -> None:
-        order = epoch_order(len(self.train), self.settings.seed, self.epoch)
-        for frames in batches(order, self.settings.batch_size)[self.batches_done :]:
+        order = epoch_order(len(self.train), self.config.seed, self.epoch)
+        for frames in batches(order, self.config.batch_size)[self.batches_done :]:
             self.train_step(frames)
             self.batches_done += 1
             self._tick()
@@ -142,7 +126,7 @@ class Trainer:
                 observer(self)
             if self.stop_requested:
                 return
-            if self.wall_s >= self.settings.max_wall_s:
+            if self.wall_s >= self.max_wall_s:
                 break
         self._finish_epoch()
 
@@ -170,8 +154,8 @@ class Trainer:
                 f"the loss is {float(value)} at step {self.step + 1} (epoch {self.epoch + 1}; "
                 f"{names}); lower training.learning_rate or set training.clip_gradient_norm"
             )
-        if self.settings.clip_gradient_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.tensors, self.settings.clip_gradient_norm)
+        if self.config.clip_gradient_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.tensors, self.config.clip_gradient_norm)
         self.optimizer.rate = self.schedule.rate(self.epochs_done, self.progress)
         self.optimizer.step()
         self.average.update()
@@ -183,7 +167,7 @@ class Trainer:
         found: list[Tensor] = []
 
         def loss(prediction: Prediction) -> Tensor:
-            total = torch.stack([*terms(prediction, batch, self.settings.loss, divisors).values()])
+            total = torch.stack([*terms(prediction, batch, self.config.loss, divisors).values()])
             found.append(total.sum())
             return found[0]
 
@@ -203,7 +187,7 @@ class Trainer:
 
     def _finish_epoch(self) -> None:
         trained = self._team_errors(self.train_errors).results()
-        seen = min(self.batches_done * self.settings.batch_size, len(self.train))
+        seen = min(self.batches_done * self.config.batch_size, len(self.train))
         row = {
             "learning_rate": self.optimizer.rate,
             "train_loss": self.train_loss / seen,
@@ -239,11 +223,11 @@ class Trainer:
         divisors = counts(self.validation.frames)
         errors, losses = ErrorSums(), torch.zeros(len(self.validation), dtype=torch.float64)
         mine = self.team.share(range(len(self.validation)))
-        for part in batches(mine, self.settings.batch_size):
+        for part in batches(mine, self.config.batch_size):
             batch = self.validation.collate(part).to(self.network.device)
             prediction = self._predict(batch)
             errors.add(prediction, batch)
-            loss = sum(terms(prediction, batch, self.settings.loss, divisors).values())
+            loss = sum(terms(prediction, batch, self.config.loss, divisors).values())
             losses[part[0]] = float(loss)
         self.team.sum_([losses])
         if not math.isfinite(float(losses.sum())):
@@ -264,7 +248,7 @@ class Trainer:
     def _keep_best(self, results: dict[str, float | None], loss: float) -> None:
         by = {"forces": results["force_mae_meV_per_A"], "energy":
               results["energy_mae_meV_per_atom"], "loss": loss}  # fmt: skip
-        value = by[self.settings.select_by]
+        value = by[self.config.select_by]
         if value is not None and value < self.best.value:
             tensors = self.average.network.state_dict()
             self.best = Best(self.epoch, value, {n: t.cpu().clone() for n, t in tensors.items()})

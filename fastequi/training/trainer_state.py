@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fastequi.storage.checkpoint import on_host
 from fastequi.training.averaging import names_of
 from fastequi.training.metrics import ErrorSums
 from fastequi.training.trainer import Best, Trainer
@@ -19,7 +20,7 @@ def tensors_of(trainer: Trainer) -> dict[str, Tensor]:
                             strict=True):  # fmt: skip
         for key, value in trainer.optimizer.state.get(tensor, {}).items():
             kept[f"optimizer.{key}.{name}"] = value
-    return {name: t.detach().cpu().clone().contiguous() for name, t in kept.items()}
+    return on_host(kept)
 
 
 def numbers_of(trainer: Trainer) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_extxyz
 
 from fastequi.md.state import EXACT_VELOCITIES
-from fastequi.md.trajectory.appending import AppendFile
+from fastequi.storage.appending import AppendFile
 
 #: Columns of numbers after the symbol; a frame need not have all of them.
 _COLUMNS = ("positions", "masses", "momenta", "forces", EXACT_VELOCITIES)

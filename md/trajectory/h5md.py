@@ -20,7 +20,7 @@ from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 from fastequi._version import __version__
 from fastequi.errors import InputError
 from fastequi.md.state import set_velocities_A_per_fs, velocities_A_per_fs
-from fastequi.md.trajectory.appending import fsync, replace_durably
+from fastequi.storage.durable import fsync, replace_durably
 
 #: Forces are stored in kJ/mol/Å: H5MD readers (MDAnalysis) know no eV.
 KJ_PER_MOL_PER_eV = units.mol / units.kJ

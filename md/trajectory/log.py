@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fastequi.md.trajectory.appending import AppendFile
+from fastequi.storage.appending import AppendFile
 
 #: The header, in order; units are part of the names.
 LOG_COLUMNS = (

@@ -9,14 +9,16 @@ from typing import Any
 from fastequi.md.disagreement import COLUMN, DisagreementWatch, largest_disagreement
 from fastequi.md.observers import thermodynamics
 from fastequi.md.simulation import Simulation
-from fastequi.md.trajectory.appending import RecordFile, write_durably
-from fastequi.md.trajectory.checkpoint import Checkpoint, checkpoint_of, write_checkpoint
+from fastequi.md.trajectory.checkpoint import checkpoint_of
 from fastequi.md.trajectory.directory import CHECKPOINTS, LOG, TRAJECTORIES, UNCERTAIN
 from fastequi.md.trajectory.extxyz import ExtxyzFile, extxyz_text
 from fastequi.md.trajectory.frame import frame_of
 from fastequi.md.trajectory.h5md import H5mdFile
 from fastequi.md.trajectory.log import LogFile
 from fastequi.md.trajectory.writer import BackgroundWriter
+from fastequi.storage.appending import RecordFile
+from fastequi.storage.checkpoint import Checkpoint, write_checkpoint
+from fastequi.storage.durable import write_durably
 
 _TRAJECTORY_FILES = {"extxyz": ExtxyzFile, "h5md": H5mdFile}
 

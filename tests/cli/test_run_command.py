@@ -340,7 +340,7 @@ def test_full_disk(toml, spawn, tmp_path):
 
 
 def test_two_runs_in_one_directory(toml, command, tmp_path):
-    from fastequi.md.trajectory.directory import only_writer
+    from fastequi.storage.lock import only_writer
 
     with only_writer(tmp_path / "run"):
         result = command("run", toml(steps=6))

@@ -7,9 +7,8 @@ from ase import Atoms
 
 from fastequi.data import Dataset, frame_from_atoms
 from fastequi.model.file import ModelData, build_model
-from fastequi.training.loss import LossSpec
-from fastequi.training.schedule import Schedule
-from fastequi.training.trainer import Settings, Trainer
+from fastequi.training.config import LossConfig, TrainingConfig
+from fastequi.training.trainer import Trainer
 
 LEARNING_RATE, EMA_DECAY = 0.01, 0.99
 BATCHES = ([0, 3], [1, 4], [2, 5], [3, 1], [5, 0])
@@ -25,13 +24,14 @@ def trainer_of(
     """A trainer in float64 at a constant rate; the weights of the loss are divided by their sum."""
     dataset = Dataset([frame_from_atoms(atoms) for atoms in structures], model.spec.cutoff_A)
     total = sum(weights.values())
-    settings = Settings(
-        loss=LossSpec({name: weight / total for name, weight in weights.items()}),
+    config = TrainingConfig(
+        loss=LossConfig.model_validate({k: weight / total for k, weight in weights.items()}),
         ema_decay=EMA_DECAY,
-        train_scales=train_scales,
+        learning_rate=LEARNING_RATE,
+        schedule="constant",
     )
-    schedule = Schedule(LEARNING_RATE, kind="constant")
-    return Trainer(build_model(model), kernels, dataset, dataset, schedule, settings)
+    network = build_model(model)
+    return Trainer(network, kernels, dataset, dataset, config, train_scales=train_scales)
 
 
 def loss_of_step(trainer: Trainer, frames: Sequence[int]) -> float:

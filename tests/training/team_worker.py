@@ -15,10 +15,9 @@ from fastequi.data import Dataset, Frame, frame_from_atoms
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import new_spec
 from fastequi.process import reproducible
-from fastequi.training.loss import LossSpec
+from fastequi.training.config import LossConfig, TrainingConfig
 from fastequi.training.parallel import Team, join_team
-from fastequi.training.schedule import Schedule
-from fastequi.training.trainer import Settings, Trainer
+from fastequi.training.trainer import Trainer
 
 
 def frames() -> list[Frame]:
@@ -42,10 +41,11 @@ def trainer_of(team: Team) -> Trainer:
     torch.manual_seed(0)
     spec = new_spec([14], layers=2, l_max=1, channels=(4, 4), radial_hidden=(8,), cutoff_A=3.0)
     data = frames()
-    loss = LossSpec({"energy_per_atom": 1.0, "forces": 1.0, "stress": 1.0})
-    settings = Settings(loss, batch_size=3, epochs=3, clip_gradient_norm=10.0, train_scales=True)
+    config = TrainingConfig(
+        loss=LossConfig(stress=1.0), batch_size=3, epochs=3, clip_gradient_norm=10.0
+    )
     sets = Dataset(data[:7], 3.0), Dataset(data[7:], 3.0)
-    return Trainer(NequIP(spec), "cpu", *sets, Schedule(0.01), settings, team)
+    return Trainer(NequIP(spec), "cpu", *sets, config, train_scales=True, team=team)
 
 
 def measure(team: Team) -> dict[str, list]:

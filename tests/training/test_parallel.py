@@ -17,7 +17,6 @@ from team_worker import measure
 
 from fastequi.errors import InputError
 from fastequi.process import reproducible
-from fastequi.training import parallel
 from fastequi.training.parallel import Team, join_team
 
 WORKER = Path(__file__).with_name("team_worker.py")
@@ -125,21 +124,3 @@ def test_half_an_environment_is_refused(monkeypatch):
     ):
         with join_team("cpu"):
             pass
-
-
-@pytest.mark.parametrize(
-    ("device", "gpus", "expected"),
-    [("auto", 4, "cuda:1"), ("cuda", 2, "cuda:1"), ("cuda:0", 2, "cannot share one GPU"),
-     ("cuda", 1, "a machine with 1 GPUs"), ("cpu", 2, "cpu")],
-)  # fmt: skip
-def test_every_process_has_its_own_gpu(monkeypatch, device, gpus, expected):
-    chosen = torch.device("cuda" if device == "auto" else device)
-    monkeypatch.setattr(parallel, "choose_device", lambda name: chosen)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    if expected.startswith("c") and "GPU" not in expected:
-        assert str(parallel._own_device(device)) == expected
-        return
-    with pytest.raises(InputError, match=expected):
-        parallel._own_device(device)

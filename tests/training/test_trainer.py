@@ -12,12 +12,10 @@ from fastequi.errors import PhysicsError
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import new_spec
 from fastequi.process import reproducible
-from fastequi.training.loss import LossSpec
-from fastequi.training.schedule import Schedule
-from fastequi.training.trainer import Settings, Trainer
+from fastequi.training.config import HuberDelta, LossConfig, TrainingConfig
+from fastequi.training.trainer import Trainer
 from fastequi.training.trainer_state import numbers_of, restore_, tensors_of
 
-MSE = LossSpec({"energy_per_atom": 1.0, "forces": 1.0})
 ENERGY, FORCES, STRESS = ("validation_energy_mae_meV_per_atom", "validation_force_mae_meV_per_A",
                           "validation_stress_mae_meV_per_A3")  # fmt: skip
 
@@ -42,12 +40,14 @@ def network() -> NequIP:
     return model
 
 
-def trainer_of(frames, spec=MSE, held=3, schedule=None, kernels="cpu", **settings) -> Trainer:
-    """The last `held` frames are for validation."""
-    everything = {"batch_size": 4, "epochs": 4, "ema_decay": 0.9, **settings}
+def trainer_of(
+    frames, held=3, kernels="cpu", train_scales=False, validate_start=False, **keys
+) -> Trainer:
+    """The last `held` frames are for validation; keys of [training]."""
+    everything = {"batch_size": 4, "epochs": 4, "ema_decay": 0.9, "schedule": "constant", **keys}
     return Trainer(
         network(), kernels, Dataset(frames[:-held], 3.5), Dataset(frames[-held:], 3.5),
-        schedule or Schedule(0.01, "constant"), Settings(spec, **everything),
+        TrainingConfig(**everything), train_scales=train_scales, validate_start=validate_start,
     )  # fmt: skip
 
 
@@ -99,7 +99,9 @@ def test_forces_alone(frames):
 )
 def test_one_term_of_the_loss_alone(frames, term, column):
     weights = dict.fromkeys(("energy_per_atom", "forces", "stress"), 0.0)
-    rows = rows_of(trainer_of(frames, LossSpec({**weights, term: 1.0}), epochs=20))
+    rows = rows_of(
+        trainer_of(frames, loss=LossConfig.model_validate({**weights, term: 1.0}), epochs=20)
+    )
     assert rows[-1][column] < 0.7 * rows[0][column]
 
 
@@ -109,16 +111,15 @@ def test_some_labels_of_some_frames(frames):
     mixed = without(mixed, "forces", which=lambda k: k % 3 == 1)
     mixed = without(mixed, "stress", which=lambda k: k % 2 == 0)
     mixed = without(mixed, "energy", "forces", "stress", which=lambda k: k == 5)
-    spec = LossSpec({"energy_per_atom": 1.0, "forces": 1.0, "stress": 1.0})
-    rows = rows_of(trainer_of(mixed, spec, batch_size=1, epochs=8))
+    rows = rows_of(trainer_of(mixed, loss=LossConfig(stress=1.0), batch_size=1, epochs=8))
     assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]
 
 
 def test_huber_equals_squares_for_small_errors(frames):
-    wide = dict.fromkeys(("energy_per_atom", "forces"), 1e6)
-    narrow = dict.fromkeys(("energy_per_atom", "forces"), 0.01)
+    wide = LossConfig(kind="huber", huber_delta=HuberDelta(energy_per_atom=1e6, forces=1e6))
+    narrow = LossConfig(kind="huber", huber_delta=HuberDelta(energy_per_atom=0.01, forces=0.01))
     square, same, linear = (
-        rows_of(trainer_of(frames, replace(MSE, huber_delta=delta))) for delta in ({}, wide, narrow)
+        rows_of(trainer_of(frames, loss=loss)) for loss in (LossConfig(), wide, narrow)
     )
     assert [r["train_loss"] for r in same] == pytest.approx([r["train_loss"] for r in square])
     assert linear[0]["train_loss"] < 0.2 * square[0]["train_loss"]
@@ -153,11 +154,11 @@ def test_validation_that_is_not_finite_is_told(frames):
         trainer_of(broken).run()
 
 
-@pytest.mark.parametrize(("limit_s", "end"), [(1000.0, (1, 2)), (1e-9, (0, 0))])
-def test_wall_time_ends_an_epoch_and_validates(frames, limit_s, end):
+@pytest.mark.parametrize(("minutes", "end"), [(15.0, (1, 2)), (1e-11, (0, 0))])
+def test_wall_time_ends_an_epoch_and_validates(frames, minutes, end):
     """Even where it is over before the first step, there is a model in the end."""
-    trainer = trainer_of(frames, batch_size=1, epochs=1000, max_wall_s=limit_s)
-    trainer.on_step.append(lambda it: setattr(it, "wall_s", 998.0 + it.step))
+    trainer = trainer_of(frames, batch_size=1, epochs=1000, max_wall_minutes=minutes)
+    trainer.on_step.append(lambda it: setattr(it, "wall_s", 898.0 + it.step))
     rows = rows_of(trainer)
     assert [(row["epoch"], row["step"]) for row in rows] == [end]
     assert "wall time" in trainer.why_done
@@ -168,7 +169,7 @@ def test_early_stopping(frames):
     """At a rate that changes nothing, nothing gets better."""
     trainer = trainer_of(
         frames, epochs=50, ema_decay=0.0, early_stopping_patience=3,
-        schedule=Schedule(1e-300, "constant"),
+        learning_rate=1e-300,
     )  # fmt: skip
     rows = rows_of(trainer)
     assert trainer.why_done == "no better validation for 3 epochs"
@@ -176,8 +177,10 @@ def test_early_stopping(frames):
 
 
 def test_plateau_goes_down_to_the_minimum_and_ends(frames):
-    schedule = Schedule(1e-300, "plateau", patience=1, factor=0.1, minimum=0.9e-301)
-    trainer = trainer_of(frames, epochs=50, ema_decay=0.0, schedule=schedule)
+    trainer = trainer_of(
+        frames, epochs=50, ema_decay=0.0, learning_rate=1e-300, schedule="plateau",
+        plateau_patience=1, plateau_factor=0.1, minimum_learning_rate=0.9e-301,
+    )  # fmt: skip
     rows = rows_of(trainer)
     assert trainer.why_done == "the learning rate has come down to its minimum"
     assert len(rows) == 5  # the first is the best; then two bad ones each for a tenth
@@ -195,9 +198,7 @@ def test_what_is_the_best(frames, by):
 
 
 def test_what_it_begins_with_may_be_the_best(frames):
-    trainer = trainer_of(
-        frames, validate_start=True, ema_decay=0.0, schedule=Schedule(3.0, "constant"), epochs=2
-    )
+    trainer = trainer_of(frames, validate_start=True, ema_decay=0.0, learning_rate=3.0, epochs=2)
     rows = rows_of(trainer)
     assert [row["epoch"] for row in rows] == [0, 1, 2]
     assert rows[0]["best_epoch"] == rows[-1]["best_epoch"] == 0
@@ -237,7 +238,7 @@ def test_stop_before_the_first_step(frames):
 def test_a_stop_and_a_restart_change_no_bit(frames, kind, stops):
     """Through the tensors and numbers of a checkpoint, in and between epochs of three steps."""
     make = lambda: trainer_of(  # noqa: E731
-        frames, schedule=Schedule(0.01, kind, warmup_epochs=1.5, patience=1), train_scales=True
+        frames, schedule=kind, warmup_epochs=1.5, plateau_patience=1, train_scales=True
     )
     whole, rows = make(), []
     expected = rows_of(whole)

@@ -1,6 +1,4 @@
-"""The output directory: only fastequi's files are ever removed, only one run writes."""
-
-from pathlib import Path
+"""The output directory: only fastequi's files are ever removed."""
 
 import pytest
 
@@ -8,7 +6,6 @@ from fastequi.errors import InputError
 from fastequi.md.trajectory.directory import (
     check_is_run,
     empty_run_directory,
-    only_writer,
     own_files,
 )
 
@@ -41,18 +38,3 @@ def test_folder_that_is_no_run_is_left_alone(tmp_path):
 def test_empty_or_missing_folder_is_fine(tmp_path):
     check_is_run(tmp_path)
     check_is_run(tmp_path / "new")
-
-
-def test_one_writer_at_a_time(tmp_path):
-    with only_writer(tmp_path / "run"):
-        with pytest.raises(InputError, match="another run is writing here"):
-            with only_writer(tmp_path / "run"):
-                pass
-    with only_writer(tmp_path / "run"):
-        pass
-
-
-def test_folder_that_cannot_be_made():
-    with pytest.raises(InputError, match="cannot be written"):
-        with only_writer(Path("/proc/run")):
-            pass

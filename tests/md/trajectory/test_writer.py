@@ -1,14 +1,12 @@
-"""The writing thread: order, waiting, and what happens when the disk is full."""
+"""The writing thread: order, waiting, and what happens when a write fails."""
 
 import errno
-import os
 import threading
 from pathlib import Path
 
 import pytest
 
 from fastequi.errors import InputError
-from fastequi.md.trajectory.appending import AppendFile
 from fastequi.md.trajectory.writer import BackgroundWriter
 
 PATH = Path("some.file")
@@ -56,26 +54,3 @@ def test_failure_names_the_file_and_stops_all_later_writes(call):
     with pytest.raises(InputError, match="No space left"):
         calls[call]()
     assert not seen
-
-
-def test_full_disk_leaves_no_half_record(tmp_path, monkeypatch):
-    """The second pwrite of a record fails, as on a disk that fills up in the middle."""
-    file = AppendFile(tmp_path / "log")
-    file.write(b"first\n")
-    real = os.pwrite
-    answers = iter([lambda fd, data, at: real(fd, data[:3], at), None])
-
-    def pwrite(fd, data, at):
-        answer = next(answers)
-        if answer is None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return answer(fd, data, at)
-
-    monkeypatch.setattr("fastequi.md.trajectory.appending.os.pwrite", pwrite)
-    with pytest.raises(OSError, match="No space"):
-        file.write(b"second\n")
-    monkeypatch.undo()
-    assert (tmp_path / "log").read_bytes() == b"first\n"
-    file.write(b"third\n")
-    file.close()
-    assert (tmp_path / "log").read_bytes() == b"first\nthird\n"

@@ -63,29 +63,6 @@ class AppendFile:
         os.close(self._descriptor)
 
 
-def fsync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def replace_durably(temporary: Path, path: Path) -> None:
-    """Put a finished temporary file in place: after a crash there is the old one or the new one."""
-    fsync(temporary)
-    os.replace(temporary, path)
-    fsync(path.parent)
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a whole file, by way of a temporary one, so that it is never seen half written."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    replace_durably(temporary, path)
-
-
 def _check_length(path: Path, offset: int) -> None:
     if not path.is_file():
         raise InputError(f"{path}: missing, but the checkpoint goes on from its byte {offset}")

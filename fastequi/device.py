@@ -1,0 +1,64 @@
+"""Devices: which one computes, what it is called, how much memory it took."""
+
+import os
+import resource
+import sys
+
+import torch
+
+from fastequi.errors import InputError
+
+
+def choose_device(device: str) -> torch.device:
+    """'auto' or a torch device. Raises InputError when it does not exist here."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device = {device!r} cannot be used: {reason}") from error
+    return chosen
+
+
+def device_of_process(device: str) -> torch.device:
+    """As `choose_device`; of several processes that torchrun started, each takes a GPU of its own.
+
+    Raises InputError where there are fewer GPUs than processes, or one GPU is asked for by all.
+    """
+    chosen = choose_device(device)
+    if chosen.type != "cuda":
+        return chosen
+    place, here = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if chosen.index is not None and here > 1:
+        raise InputError(
+            f"training.device: got {device!r}, but {here} processes cannot share one GPU; "
+            "allowed: auto, cuda (each takes its own), cpu"
+        )
+    if here > torch.cuda.device_count():
+        raise InputError(
+            f"{here} processes on a machine with {torch.cuda.device_count()} GPUs: start as many "
+            "processes as there are GPUs"
+        )
+    return torch.device("cuda", place)
+
+
+def accelerators() -> dict[str, str]:
+    """The GPUs that torch can use here: name of the device -> what it is; empty without any."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(count)}
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until all that was asked of a device is done; a CPU never lags behind."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_memory_MB(device: torch.device) -> float:
+    """The most memory that was in use: of the accelerator, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # bytes there, KiB here

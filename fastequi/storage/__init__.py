@@ -1,0 +1,1 @@
+"""What runs and trainings share: durable files, checkpoints, locks."""
