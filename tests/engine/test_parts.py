@@ -95,8 +95,8 @@ def test_layers(kind: str, uniform: bool):
     for layer in network.interactions():
         layer.message_scale.copy_(torch.tensor([0.3, 0.3 if uniform else 0.4]))
         kinds = CompiledLayer(layer, False, CPU, 2), PlainLayer(layer, False)
-        results = [of_layer(kind.of(order, network.attributes()), layer) for kind in kinds]
-        assert_same(*results, 1e-12)
+        got, expected = (of_layer(k.of(order, network.attributes()), layer) for k in kinds)
+        assert_same(got, expected, 1e-12)
 
 
 def of_layer(parts: LayerParts, layer) -> list[Tensor]:
