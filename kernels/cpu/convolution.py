@@ -42,7 +42,7 @@ def forward(
         widths=widths, block_bytes=_MESSAGES_AT_ONCE,
     )  # fmt: skip
     out = _messages(instructions, edges.n_receivers, dtype, widths)
-    matrices = [] if linear_out is None else linear_out.matrices
+    matrices = [] if linear_out is None else _whole(linear_out.matrices)
     _run_by_receivers(layer, arrays, given | _by_number(x=_whole(x), out=out, matrix=matrices))
     return out
 
