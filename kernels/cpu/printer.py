@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastequi.kernels.cpu.dual import Dual, sum_of
+from fastequi.kernels.cpu.formulas import evaluate, read_grid, spline
 from fastequi.kernels.cpu.spec import KernelSpec
 from fastequi.kernels.llvm.arguments import REALS
 from fastequi.kernels.llvm.ir import Function, Value
-from fastequi.kernels.polynomials import Polynomial, derivative, harmonic_polynomials
-from fastequi.kernels.radial_grid import N_CONSTANTS
+from fastequi.kernels.polynomials import derivative, harmonic_polynomials
 
 #: Edges between asking for memory and reading it: of tables, and of weights of pairs.
 TABLE_AHEAD, PAIR_AHEAD = 2, 3
@@ -57,7 +57,9 @@ class Printer:
         self.n_coefficients = 3 + slopes if spec.source == "table" else 0
         self.n_rows = self.n_coefficients + (1 + 2 * own_rows if spec.is_dual else own_rows)
         self.reserved = reserved
-        self.grid = self._read_grid() if spec.source == "table" else []
+        self.grid: list[Value] = []
+        if spec.source == "table":  # once per call: loops over edges are as many as receivers
+            self.grid = read_grid(self.f, self.arg["constants"], spec.edge_lanes)
         self.last_edge = self._row_start(self.f.parameters[1]) - 1
         self.start = self.last_edge  # the first edge of the receivers at hand, see `text`
 
@@ -139,7 +141,7 @@ class Printer:
         """Harmonics by degree and component of a vector of edges; keeps what weights need."""
         r, n = self.directions(e)
         if self.spec.source == "table":
-            self._spline(e, r)
+            self._keep_spline(e, r)
         blocks = [harmonic_polynomials(l) for l in range(self.spec.l_max + 1)]  # noqa: E741
         y = evaluate(self.f, n, blocks)
         if not self.spec.is_dual:
@@ -172,48 +174,16 @@ class Printer:
         inverse = 1.0 / r
         return r, [component * inverse for component in v]
 
-    def _spline(self, e: Value, r: Value) -> None:
-        """The interval, and coefficients of W and dW/dr with which `weight` reads the table.
-
-        Beyond the cutoff, and where r is not a number, the table is read at its end.
-        """
-        f, (length_scale, n_cells) = self.f, self.grid[:2]
+    def _keep_spline(self, e: Value, r: Value) -> None:
+        """The row of the table, and the coefficients with which `weight` reads it."""
+        f, scale = self.f, None
         if self.spec.has_cutoff_scale:
-            index = f.at(self.arg["cutoff_scale"], self.start + e)
-            length_scale = f.load(index, "real", self.spec.edge_lanes) * length_scale
-        y = r * length_scale
-        y = f.select_less(y, n_cells, y, n_cells)
-        scale, offset = self._cells(y)
-        position = y * scale
-        n = f.to_i32(position)
-        f.store(n + f.to_i32(offset), f.at(self.arg["intervals"], e, "i32"))
-        t = position - f.to_real(n)
-        s = 1.0 - t
-        last = (t * t * t) * (1 / 6)
-        first = t * (0.5 - t * 0.5 + (t * t) * (1 / 6))
-        for q, value in enumerate([first, t - first - last, last]):
-            f.store(value, self.row(q, e))
-        scale = scale * length_scale
-        first, last = (s * s) * 0.5, (t * t) * 0.5
-        slopes = [first, 0.5 + t * s, last] if self.spec.operation == "vjp" else []
-        for q, slope in enumerate(slopes):
-            f.store(slope * scale, self.row(3 + q, e))
-
-    def _read_grid(self) -> list[Value]:
-        """`RadialGrid.constants`, each in every lane; once per call: there are as many loops over
-        edges as receivers."""
-        f = self.f
-        addresses = [f.at(self.arg["constants"], i) for i in range(N_CONSTANTS)]
-        return [f.spread(f.load(address), self.spec.edge_lanes) for address in addresses]
-
-    def _cells(self, y: Value) -> tuple[Value, Value]:
-        """Knots per cell, and what to add for the row, where y is in cells (`RadialGrid`)."""
-        f, (scale, *further) = self.f, self.grid[2:]
-        offset = f.constant(0.0, "real", y.lanes)
-        for begin, new_scale, new_offset in zip(*(further[k::3] for k in range(3)), strict=True):
-            scale = f.select_less(y, begin, scale, new_scale)
-            offset = f.select_less(y, begin, offset, new_offset)
-        return scale, offset
+            place = f.at(self.arg["cutoff_scale"], self.start + e)
+            scale = f.load(place, "real", self.spec.edge_lanes)
+        interval, coefficients = spline(f, self.grid, r, scale)
+        f.store(interval, f.at(self.arg["intervals"], e, "i32"))
+        for q, coefficient in enumerate(coefficients[: self.n_coefficients]):
+            f.store(coefficient, self.row(q, e))
 
     # -- lanes over channels -------------------------------------------------------------------
 
@@ -345,24 +315,3 @@ class Printer:
         row = receiver - self.f.parameters[0] * self.arg["local"]
         rows = [row, row + self.arg["n_receivers"]] if self.spec.is_dual else [row]
         return [self.f.at(self.arg[f"block{p}"], i * stride + component * k + u) for i in rows]
-
-
-def evaluate(
-    f: Function, n: list[Value], blocks: list[tuple[Polynomial, ...]] | list[list[Polynomial]]
-) -> list[list[Value]]:
-    """Polynomials at the unit vectors n; monomials are computed once."""
-    lanes = n[0].lanes
-    known: dict[tuple[int, int, int], Value] = {(0, 0, 0): f.constant(1.0, "real", lanes)}
-
-    def monomial(powers: tuple[int, int, int]) -> Value:
-        if powers not in known:
-            axis = max(range(3), key=lambda i: powers[i])
-            x, y, z = (p - (i == axis) for i, p in enumerate(powers))
-            known[powers] = monomial((x, y, z)) * n[axis] if x + y + z else n[axis]
-        return known[powers]
-
-    def value(p: Polynomial) -> Value:
-        terms = [monomial(powers) * c for powers, c in p.items()]
-        return sum_of(terms) if terms else f.constant(0.0, "real", lanes)
-
-    return [[value(p) for p in block] for block in blocks]

@@ -13,8 +13,9 @@ dE/dr.
 import numpy as np
 
 from fastequi.kernels.cpu.dual import Dual, DualSum, dot, sum_of
+from fastequi.kernels.cpu.formulas import evaluate
 from fastequi.kernels.cpu.matrices import coupling
-from fastequi.kernels.cpu.printer import Edge, Printer, evaluate
+from fastequi.kernels.cpu.printer import Edge, Printer
 from fastequi.kernels.cpu.spec import KernelSpec
 from fastequi.kernels.llvm.ir import Value
 from fastequi.kernels.polynomials import derivative, harmonic_polynomials
