@@ -192,6 +192,7 @@ def _convolve(
         "local": int(layer.widths is not None),
     }
     for p, path in enumerate(paths):
+        assert path.weight_offset == paths[0].weight_offset + p * path.channels
         width, ir = layer.instructions.irreps_out.blocks[path.output]
         values[f"block{p}"] = _messages(layer, path.output, path.channel_offset, share)
         values |= {f"row_stride{p}": ir.dim * width, f"component_stride{p}": width}

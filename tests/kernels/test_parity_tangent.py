@@ -75,6 +75,19 @@ def test_layers_share_the_geometry_until_it_changes(monkeypatch: pytest.MonkeyPa
         assert relative_rms(block, value) < 1e-12
 
 
+def test_tensors_of_another_type_are_refused():
+    """The kernels would read them as they are: other numbers, or memory that is not theirs."""
+    problem = problems()[0]
+    pair, n_pairs = pairs_of(problem)
+    weights, x = PairWeights(random_values(problem, n_pairs), pair), problem.features()
+    given = (problem.vectors(), problem.edges())
+    single, short = [block.float() for block in x], replace(weights, pair=pair.int())
+    with pytest.raises(TypeError, match=r"x0 is a tensor of torch\.float64, got .*float32"):
+        backend.forward(single, *given, weights, problem.instructions)
+    with pytest.raises(TypeError, match=r"pair is a tensor of torch\.int64, got .*int32"):
+        backend.forward(x, *given, short, problem.instructions)
+
+
 def test_preparing_says_what_it_compiles_and_then_has_all(
     caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
