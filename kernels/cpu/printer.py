@@ -263,8 +263,8 @@ class Printer:
     def _prefetch_pair_weights(self, row: Value, paths: Sequence[int]) -> None:
         """Ask for the weights of an edge to come: those of neighbours lie anywhere in memory.
 
-        On batches of ethanol and of aspirin, forward and vjp take 0.80 to 0.97 of the time, jvp 0.91
-        to 0.95 (Xeon, AVX-512).
+        On batches of ethanol and of aspirin, forward and vjp take 0.80 to 0.97 of the time, jvp
+        0.91 to 0.95 (Xeon, AVX-512).
         """
         names = ["pair_weights"]
         if self.spec.operation == "jvp_vjp":
