@@ -23,11 +23,11 @@ class ForwardPrinter(MatrixPrinter):
         """Consecutive paths with up to 20 sums and changes, but at least one.
 
         With up to 12 or 24, a jvp took 1.02 to 1.09 of the time, with 48 or all paths in one loop
-        1.14 to 1.4; with vectors of 32 bytes 12, 20 and 24 are alike (Xeon of the fifth
-        generation, AVX-512). Forward, all paths are in one loop, although their sums fill more than
-        the registers: groups whose sums fit, one path each with 16 registers, took 1.2 to 1.5 times
-        as long (AVX2). A sum in memory costs a load and a store per edge, another loop 25
-        instructions to find features and weights, and as many to ask for what comes.
+        1.14 to 1.4 (Xeon, AVX-512); with vectors of 32 bytes 12 and 24 are alike. Forward, all
+        paths are in one loop, although their sums fill more than the registers: groups whose sums
+        fit, one path each with 16 registers, took 1.2 to 1.5 times as long (AVX2). A sum in memory
+        costs a load and a store per edge, another loop 25 instructions to find features and
+        weights, and as many to ask for what comes.
         """
         if not self.spec.is_dual:
             return [[*range(len(self.spec.paths))]]

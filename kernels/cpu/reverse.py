@@ -22,7 +22,7 @@ class ReversePrinter(MatrixPrinter):
 
     M meets the gradients edge by edge. Contracting C with them once per receiver, as a vjp does,
     saves nothing here, where no gradient of Y is wanted: a vjp's body on dual numbers took 1.02 to
-    1.2 of the time (Xeon of the fifth generation).
+    1.1 of the time (Xeon, AVX-512), processes differing by 4 %.
     """
 
     def channels(self, receiver: Value, edges: tuple[Value, ...], u: Value) -> None:
