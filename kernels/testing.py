@@ -11,7 +11,7 @@ instruction: a kernel that gets one path wrong can look right in every norm but 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from unittest.mock import patch
@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastequi.graph import Graph
 from fastequi.irreps import Irreps, Parity, hidden_irreps
 from fastequi.kernels.convolution.edges import Edges, make_edges
 from fastequi.kernels.convolution.reference import convolution
@@ -28,7 +27,6 @@ from fastequi.kernels.instructions import Instructions, make_instructions
 from fastequi.kernels.radial_grid import RadialGrid
 from fastequi.kernels.radial_table import RadialTable, tabulate
 from fastequi.kernels.spherical_harmonics import spherical_harmonics
-from fastequi.potential import Potential
 
 TrainingForm = Callable[..., list[Tensor]]
 
@@ -334,55 +332,3 @@ def poisoned_memory(package: str = "fastequi") -> Iterator[None]:
         patch.object(np, "empty_like", poisoned(np.empty_like)),
     ):
         yield
-
-
-def hessian_asymmetry(
-    potential: Potential,
-    graph: Graph,
-    n_directions: int = 3,
-    side_A: float = 0.05,
-    n_nodes: int = 8,
-) -> float:
-    """How far forces are from being the gradient of any energy: 0 for a conservative potential.
-
-    By Stokes' theorem the work around a small parallelogram, spanned by two random displacements
-    of all atoms, is the mean antisymmetric part of the Hessian on it, times its area. Work is
-    integrated by Gauss-Legendre quadrature, so that neither a large step nor rounding enters much.
-    Returns the largest, relative to the largest mean element of the Hessian. side_A is the root
-    mean square displacement of an atom; the graph's edges stay as they are, so build it with a
-    skin of a few tenths of an angstrom.
-    """
-    random = torch.Generator().manual_seed(0)
-    shape = (n_directions, *graph.positions.shape)
-    v = torch.randn(shape, generator=random, dtype=torch.float64).to(graph.positions.device)
-    v = v * (side_A * (graph.n_atoms / v.square().sum(dim=(1, 2), keepdim=True)).sqrt())
-    nodes, weights = np.polynomial.legendre.leggauss(n_nodes)
-
-    def mean_force(start: Tensor, along: Tensor, axes: Tensor) -> Tensor:
-        """Forces averaged over the side from `start`, projected on `axes`."""
-        total = torch.zeros(len(axes), dtype=torch.float64, device=along.device)
-        for node, weight in zip(nodes, weights, strict=True):
-            moved = replace(graph, positions=graph.positions + start + (1 + node) / 2 * along)
-            total += weight / 2 * torch.einsum("ind,nd->i", axes, potential.compute(moved).forces)
-        return total
-
-    zero, curls, elements = torch.zeros_like(v[0]), [], []
-    for i in range(n_directions):
-        for j in range(i):
-            pair = torch.stack([v[i], v[j]])
-            left, right = mean_force(zero, v[j], pair), mean_force(v[i], v[j], pair)
-            below, above = mean_force(zero, v[i], pair), mean_force(v[j], v[i], pair)
-            change_i, change_j = right - left, above - below  # along v_i, along v_j
-            curls.append(abs(float(change_i[1] - change_j[0])))
-            elements += [abs(float(change_i[0])), abs(float(change_j[1]))]
-    return max(curls) / max(elements)
-
-
-def assert_hessian_symmetric(potential: Potential, graph: Graph, tolerance: float = 1e-5) -> None:
-    """Forces are the gradient of one energy: wrong by one path's weights, and this fails."""
-    asymmetry = hessian_asymmetry(potential, graph)
-    if not asymmetry <= tolerance:
-        raise AssertionError(
-            f"the forces are not the gradient of an energy: Hessian asymmetry {asymmetry:.1e} > "
-            f"{tolerance:.0e} ({graph.n_atoms} atoms, {graph.n_edges} edges)"
-        )

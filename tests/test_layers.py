@@ -13,7 +13,7 @@ FLOORS = [
     {"fastequi.device", "fastequi.process", "fastequi.storage"},
     {"fastequi.graph", "fastequi.settings_problems"},
     {"fastequi.potential", "fastequi.settings"},
-    {"fastequi.kernels"},
+    {"fastequi.kernels", "fastequi.conservation"},
     {"fastequi.model", "fastequi.md"},
     {"fastequi.engine", "fastequi.data"},
     {"fastequi.importers"},

@@ -14,12 +14,12 @@ from ase.build import bulk
 import fastequi
 from fastequi.cli.info import machine
 from fastequi.cli.threads import respect_quota
+from fastequi.conservation import hessian_asymmetry
 from fastequi.device import choose_device, synchronize
 from fastequi.engine.loaded import LoadedModel
 from fastequi.errors import InputError, PhysicsError
 from fastequi.graph import Graph
 from fastequi.kernels.backend import BACKENDS, choose_kernels
-from fastequi.kernels.testing import hessian_asymmetry
 from fastequi.md.checks import check_atoms
 from fastequi.md.integrators import VelocityVerlet
 from fastequi.md.neighbors import NeighborList

@@ -7,6 +7,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
+from fastequi.conservation import assert_hessian_symmetric
 from fastequi.engine import fused
 from fastequi.engine.fused import FusedNequIP
 from fastequi.engine.tables import radial_tables
@@ -14,7 +15,6 @@ from fastequi.graph import Graph
 from fastequi.irreps import Parity
 from fastequi.kernels.radial_grid import N_SEGMENTS
 from fastequi.kernels.radial_table import SHORTEST_A, build_tables, evaluate
-from fastequi.kernels.testing import assert_hessian_symmetric
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import state_from_atoms
 from fastequi.model.file import model_data, save_model, set_precision

@@ -6,14 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastequi.conservation import assert_hessian_symmetric, hessian_asymmetry
 from fastequi.kernels.convolution import definitions
 from fastequi.kernels.convolution.reference import convolution
 from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.radial_table import RadialTable
 from fastequi.kernels.testing import (
-    assert_hessian_symmetric,
     assert_training_parity,
-    hessian_asymmetry,
     poisoned_memory,
     problems,
 )
