@@ -16,6 +16,10 @@ from fastequi.potential import Prediction, prediction_from_edges
 LEAN_FROM = 20_000
 
 
+#: A tensor, and how often it had been written into.
+_Versioned = tuple[Tensor, int]
+
+
 class FusedNequIP:
     """A `Potential`: energies and forces of a `NequIP` network, whose weights are constants.
 
@@ -32,7 +36,7 @@ class FusedNequIP:
             stretched=network.spec.pair_cutoffs,
         )  # fmt: skip
         self.tables = [t.to(network.dtype, network.device) for t in cached_tables(network)]
-        self._last: tuple[Tensor, Order, BoundWalk] | None = None
+        self._last: tuple[_Versioned, Order, BoundWalk] | None = None
 
     @property
     def cutoff(self) -> float:
@@ -63,11 +67,10 @@ class FusedNequIP:
 
     def _bound(self, atomic_numbers: Tensor) -> tuple[Order, BoundWalk]:
         """The order of these atoms, and the walk for it: the same as long as the atoms are."""
-        last = None if self._last is None else self._last[0]
-        if last is not atomic_numbers and (last is None or not torch.equal(last, atomic_numbers)):
+        now = atomic_numbers, atomic_numbers._version
+        if self._last is None or not _same(self._last[0], now):
             order = order_of(self.network.species(atomic_numbers))
-            self._last = atomic_numbers, order, self.walk.of(order)
-        assert self._last is not None
+            self._last = now, order, self.walk.of(order)
         return self._last[1:]
 
     def _stretch(self, graph: Graph) -> Tensor | None:
@@ -76,3 +79,10 @@ class FusedNequIP:
         species = self.network.species(graph.atomic_numbers)
         own = self.network.basis.pair_cutoff[species[graph.edge_dst], species[graph.edge_src]]
         return self.network.cutoff / own
+
+
+def _same(a: _Versioned, b: _Versioned) -> bool:
+    """Whether two tensors hold the same, without a look at them where they are one."""
+    if a[0] is b[0]:
+        return a[1] == b[1]
+    return a[0]._version == a[1] and torch.equal(a[0], b[0])

@@ -118,6 +118,17 @@ def test_large_systems_keep_less_and_compute_the_same(kind: str, monkeypatch: py
     assert torch.equal(whole.stress.nan_to_num(), lean.stress.nan_to_num())
 
 
+def test_atoms_that_become_others_are_seen():
+    """The order of species is kept from call to call."""
+    engine, graph = FusedNequIP(network_of(2, "full"), "cpu"), graph_of(systems())
+    before = engine.compute(graph)
+    graph.atomic_numbers[:4] = torch.tensor([1, 1, 14, 8])
+    after = engine.compute(graph)
+    fresh = FusedNequIP(network_of(2, "full"), "cpu").compute(graph)
+    assert torch.equal(after.forces, fresh.forces)
+    assert not torch.equal(after.forces, before.forces)
+
+
 def test_finished_potential_is_conservative():
     network = set_precision(network_of(2, "full"), torch.float32)
     assert_hessian_symmetric(FusedNequIP(network, "cpu"), graph_of(systems()[:1], 4.3))
