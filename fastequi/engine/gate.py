@@ -60,14 +60,14 @@ class GatePart:
         odd = {i: _tanh(y[self.source[i]], self.gate.tanh_scale) for i in self.odd}
         for i, f in odd.items():
             x[i].copy_(f[0])
-        self._run("values", {"y0": y}, {"v": y}, {"x": x})
+        self._run("forward", {"y0": y}, {"v": y}, {"x": x})
         return x, _Kept(y, odd, out)
 
     def vjp(self, kept: _Kept, g: Blocks, onto: Blocks | None = None) -> list[Blocks]:
         dy, g = [torch.empty_like(block) for block in kept.y], [b.contiguous() for b in g]
         for i, f in kept.odd.items():
             torch.mul(g[i], f[1], out=dy[self.source[i]])
-        self._run("adjoint", {"y0": kept.y, "gy0": dy}, {"v": kept.y, "gv": dy}, {"g": g})
+        self._run("vjp", {"y0": kept.y, "gy0": dy}, {"v": kept.y, "gv": dy}, {"g": g})
         return [dy]
 
     def jvp(self, kept: _Kept, *stacks: Blocks) -> tuple[Blocks, _Kept]:
@@ -75,7 +75,7 @@ class GatePart:
         y, dy, out = kept.y, half(both, 1), half(kept.out, 1)
         for i, f in kept.odd.items():
             torch.mul(dy[self.source[i]], f[1], out=out[i])
-        self._run("tangents", {"y0": y, "dy0": dy}, {"v": y, "dv": dy}, {"x": out})
+        self._run("jvp", {"y0": y, "dy0": dy}, {"v": y, "dv": dy}, {"x": out})
         return kept.out, replace(kept, dy=dy)
 
     def jvp_vjp(self, kept: _Kept, g: Blocks, onto: Blocks | None = None) -> list[Blocks]:
@@ -86,7 +86,7 @@ class GatePart:
             _chain(gx[i], hx[i], f, dy[k], gy[k], hy[k])
         scalars = {"y0": y, "dy0": dy, "gy0": gy, "hy0": hy}
         blocks = {"v": y, "dv": dy, "gv": gy, "hv": hy}
-        self._run("reverse", scalars, blocks, {"g": gx, "h": hx})
+        self._run("jvp_vjp", scalars, blocks, {"g": gx, "h": hx})
         return [found]
 
     def _run(

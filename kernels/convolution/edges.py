@@ -59,18 +59,6 @@ class Edges:
         edges.__dict__["_kept"] = self._kept
         return edges
 
-    def of_receivers(self, begin: int, end: int) -> "Edges":
-        """The edges that atoms begin:end receive, as a graph of these receivers alone."""
-        if (begin, end) == (0, self.n_receivers):
-            return self
-        first, last = int(self.row_start[begin]), int(self.row_start[end])
-        return Edges(
-            self.sender[first:last],
-            self.receiver[first:last] - begin,
-            self.row_start[begin : end + 1] - first,
-            None if self.stretch is None else self.stretch[first:last],
-        )
-
 
 @dataclass(frozen=True)
 class _Kept:

@@ -3,10 +3,10 @@
 With f = c silu of scalars y0, a = f(y0), v the gated blocks and a dot for the change along a
 tangent, per atom and channel
 
-    values    x0 = a,            xl = v a
-    tangents  a. = f'(y0) y0.,   x0. = a.,     xl. = v. a + v a.
-    adjoint   gy0 = (g0 or sum_m g v) f',      gv = g a
-    reverse   with p = (g0 or sum_m g v + h v.), q = (h0 or sum_m h v):
+    forward   x0 = a,            xl = v a
+    jvp       a. = f'(y0) y0.,   x0. = a.,     xl. = v. a + v a.
+    vjp       gy0 = (g0 or sum_m g v) f',      gv = g a
+    jvp_vjp   with p = (g0 or sum_m g v + h v.), q = (h0 or sum_m h v):
               gy0 = p f' + q f'' y0.,  hy0 = q f',     gv = g a + h a.,  hv = h a.
 
 The first of each pair is for channels that stay scalars, the other for those that gate a block.
@@ -28,21 +28,21 @@ from fastequi.kernels.llvm.ir import Function, Value
 from fastequi.kernels.llvm.plan import Plan, PlannedCall
 from fastequi.kernels.llvm.target import lanes_of
 
-Pass = Literal["values", "tangents", "adjoint", "reverse"]
+Pass = Literal["forward", "jvp", "vjp", "jvp_vjp"]
 
 #: What each pass reads and writes, of the scalars [atoms, 1, all of them] ...
 SCALARS: dict[Pass, tuple[str, ...]] = {
-    "values": ("y0",),
-    "tangents": ("y0", "dy0"),
-    "adjoint": ("y0", "gy0"),
-    "reverse": ("y0", "dy0", "gy0", "hy0"),
+    "forward": ("y0",),
+    "jvp": ("y0", "dy0"),
+    "vjp": ("y0", "gy0"),
+    "jvp_vjp": ("y0", "dy0", "gy0", "hy0"),
 }
 #: ... and of a block [atoms, 2l+1, channels]; true scalars have only those of x.
 BLOCKS: dict[Pass, tuple[str, ...]] = {
-    "values": ("v", "x"),
-    "tangents": ("v", "dv", "x"),
-    "adjoint": ("v", "g", "gv"),
-    "reverse": ("v", "dv", "g", "h", "gv", "hv"),
+    "forward": ("v", "x"),
+    "jvp": ("v", "dv", "x"),
+    "vjp": ("v", "g", "gv"),
+    "jvp_vjp": ("v", "dv", "g", "h", "gv", "hv"),
 }
 #: Of hexadecimal numbers, for names of functions.
 _PLAIN = str.maketrans(".+-", "_pm")
@@ -164,14 +164,14 @@ class _Printer:
             getattr(self, f"_{self.spec.of}")()
         return self.f.text()
 
-    def _values(self) -> None:
+    def _forward(self) -> None:
         (a,) = self._silu(0)
         if not self.spec.components:
             self._set("x", a)
         for m in range(self.spec.components):
             self._set("x", self._get("v", m) * a, m)
 
-    def _tangents(self) -> None:
+    def _jvp(self) -> None:
         a, first = self._silu(1)
         da = first * self._get("dy0")
         if not self.spec.components:
@@ -179,7 +179,7 @@ class _Printer:
         for m in range(self.spec.components):
             self._set("x", self._get("dv", m) * a + self._get("v", m) * da, m)
 
-    def _adjoint(self) -> None:
+    def _vjp(self) -> None:
         a, first = self._silu(1)
         p = self._zero() if self.spec.components else self._get("g", 0)
         for m in range(self.spec.components):
@@ -188,7 +188,7 @@ class _Printer:
             self._set("gv", g * a, m)
         self._set("gy0", p * first)
 
-    def _reverse(self) -> None:
+    def _jvp_vjp(self) -> None:
         a, first, second = self._silu(2)
         dy0 = self._get("dy0")
         da = first * dy0
