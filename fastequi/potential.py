@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from fastequi.graph import Graph, volumes
+from fastequi.graph import EdgeCut, Graph, volumes
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,18 @@ class Prediction:
     energies: Tensor
     forces: Tensor
     stress: Tensor
+
+
+class ForceCall(Protocol):
+    """Energies and forces of atoms that move under one neighbour list."""
+
+    def __call__(self, positions: Tensor, cell: Tensor) -> Prediction:
+        """Positions [atoms, 3] and cell [systems, 3, 3] in Å, as in `Graph`."""
+        ...
+
+    def shortest_distance_A(self) -> float:
+        """Of all pairs at the last call, in Å; infinite where the list has none."""
+        ...
 
 
 @runtime_checkable
@@ -68,10 +80,38 @@ def prediction_from_edges(
     virial = torch.zeros_like(graph.cell)
     for row in range(3):  # at once, the nine products of every edge would be the widest tensor
         virial[:, row].index_add_(0, edge_system, r[:, row : row + 1] * g)
-    volume = volumes(graph.cell).view(-1, 1, 1)
-    has_volume = volume > 0  # the other rows are NaN, and so chosen that no NaN enters a gradient
-    stress = 0.5 * (virial + virial.mT) / torch.where(has_volume, volume, 1.0)
-    stress = torch.where(has_volume, stress, torch.nan)
+    stress = stress_of(virial, volumes(graph.cell))
     energies = energies.to(torch.float64)
     energy = energies.new_zeros(graph.n_systems).index_add(0, graph.system_idx, energies)
     return Prediction(energy, energies, forces, stress)
+
+
+def stress_of(virial: Tensor, volume: Tensor) -> Tensor:
+    """The symmetric part of virials over the volumes, [systems, 3, 3] in eV/Å³."""
+    volume = volume.view(-1, 1, 1)
+    has_volume = volume > 0  # the other rows are NaN, and so chosen that no NaN enters a gradient
+    stress = 0.5 * (virial + virial.mT) / torch.where(has_volume, volume, 1.0)
+    return torch.where(has_volume, stress, torch.nan)
+
+
+def force_call(potential: Potential, graph: Graph) -> ForceCall:
+    """Of a graph whose edges reach up to the cutoff and a skin.
+
+    A potential that has a method `force_call(graph)` knows how; another one computes the edges that
+    are within its cutoff, each time.
+    """
+    own = getattr(potential, "force_call", None)
+    return CutCall(potential, graph) if own is None else own(graph)
+
+
+class CutCall:
+    """A `ForceCall` through `Potential.compute`, with the edges that are within the cutoff."""
+
+    def __init__(self, potential: Potential, graph: Graph) -> None:
+        self.potential, self.cut = potential, EdgeCut(graph, potential.cutoff)
+
+    def __call__(self, positions: Tensor, cell: Tensor) -> Prediction:
+        return self.potential.compute(self.cut.graph(positions, cell))
+
+    def shortest_distance_A(self) -> float:
+        return self.cut.shortest_distance_A()

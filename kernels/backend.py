@@ -1,9 +1,9 @@
 """Backends: who computes a model's convolutions, and why; said aloud, never a silent fall-back.
 
 A backend is a row of `BACKENDS` and a module with the four operations of the convolution
-(convolution/definitions.py), and `prepare` where these are compiled ahead. What else of a layer it
-has compiled (products of linear maps, gates) it offers under the names of `PARTS`; the rest is
-differentiated by torch.
+(convolution/definitions.py), and `prepare` where these are compiled ahead. What else it has
+compiled (products of linear maps, gates, a whole step) it offers under the names of `PARTS`; the
+rest is torch's.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,14 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fastequi.errors import InputError
+from fastequi.kernels.convolution.edges import Edges, EdgeSums
 from fastequi.kernels.instructions import Instructions
 
-#: Parts of a layer that a backend may have compiled.
-PARTS = ("linear", "gate")
+#: What a backend may have compiled besides: parts of a layer, sums of edges, a step of dynamics.
+PARTS = ("linear", "gate", "step", "EdgeSums")
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,13 @@ class Backend:
         if hasattr(self.operations, "prepare"):
             self.operations.prepare(layers, dtype, training=training, stretched=stretched)
 
+    def edge_sums(self, vectors: Tensor, edges: Edges) -> Any:
+        """`EdgeSums`, its own or those that suit any."""
+        own = self.part("EdgeSums")
+        return EdgeSums(self.operations, vectors) if own is None else own(vectors, edges)
+
     def part(self, name: str) -> Any:
-        """Its compiled form of a part of a layer; None where it has none."""
+        """Its compiled form of a part; None where it has none."""
         assert name in PARTS
         return getattr(self.operations, name, None)
 

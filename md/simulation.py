@@ -22,7 +22,7 @@ from fastequi.md.checks import NAMED_AT_MOST, atom_name, check_atoms, check_stat
 from fastequi.md.integrators import Integrator
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import State, state_from_atoms
-from fastequi.potential import Potential
+from fastequi.potential import ForceCall, Potential, force_call
 
 #: An atom that moves further in one step is not a simulation any more.
 FURTHEST_MOVE_A = 1.0
@@ -81,6 +81,7 @@ class Simulation:
         self.stopped = False
         self._stop_requested = False
         self._last_good = self.state.snapshot()
+        self._call: ForceCall | None = None
 
     def run(self, steps: int) -> None:
         """Do so many more steps, or fewer where a stop is requested.
@@ -135,11 +136,14 @@ class Simulation:
         """Refresh energy, forces and stress, after a look at the positions themselves."""
         self._check_motion(state)
         with self._timed("neighbors"):
-            graph = self.neighbors.graph(
-                state.positions, state.atomic_numbers, state.cell, state.pbc, state.system_idx
-            )
+            topology = state.cell, state.pbc, state.system_idx
+            if self.neighbors.update(state.positions, *topology) or self._call is None:
+                listed = self.neighbors.graph_with_skin(
+                    state.positions, state.atomic_numbers, *topology
+                )
+                self._call = force_call(self.potential, listed)
         with self._timed("model"):
-            prediction = self.potential.compute(graph)
+            prediction = self._call(state.positions, state.cell)
             state.energy = prediction.energy.detach()
             state.energies = prediction.energies.detach()
             state.forces = prediction.forces.detach()

@@ -1,17 +1,23 @@
 """FastEquiCalculator: any fastequi model in ASE: optimisers, dynamics, phonons, cell filters."""
 
+import math
 from typing import Any
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
-from ase.stress import full_3x3_to_voigt_6_stress
+from torch import Tensor
 
+from fastequi.graph import volumes
 from fastequi.importers import load_model
 from fastequi.md.checks import SHORTEST_DISTANCE_A, check_atoms, check_prediction
 from fastequi.md.neighbors import NeighborList
-from fastequi.md.state import state_from_atoms
-from fastequi.potential import Potential
+from fastequi.md.state import State, state_from_atoms
+from fastequi.potential import ForceCall, Potential, force_call
+
+#: xx yy zz yz xz xy, of the nine components of a symmetric matrix.
+_VOIGT = [0, 4, 8, 5, 2, 1]
 
 
 class FastEquiCalculator(Calculator):
@@ -43,6 +49,8 @@ class FastEquiCalculator(Calculator):
         else:
             self.potential = load_model(model, **load_options)
         self.neighbors = NeighborList(self.potential.cutoff, skin_A)
+        self._state: State | None = None
+        self._call: tuple[Tensor, ForceCall] | None = None
 
     def calculate(
         self,
@@ -68,28 +76,46 @@ class FastEquiCalculator(Calculator):
         """
         if must_check or not np.isfinite(atoms.positions).all():
             _check(atoms, self.potential)
-        state = state_from_atoms(atoms, self.potential.device)
-        graph = self.neighbors.graph(
-            state.positions, state.atomic_numbers, state.cell, state.pbc, state.system_idx
-        )
-        nearest_A = self.neighbors.shortest_distance_A()
+        state = self._state_of(atoms, must_check)
+        call = self._force_call(state)
+        prediction = call(state.positions, state.cell)
+        nearest_A = call.shortest_distance_A()
         if nearest_A < SHORTEST_DISTANCE_A:
             _check(atoms, self.potential)
-        prediction = self.potential.compute(graph)
         energy = float(prediction.energy[0])
         results = {
             "energy": energy,
             "free_energy": energy,
             "energies": prediction.energies.cpu().numpy(),
             "forces": prediction.forces.cpu().numpy(),
-            "stress": full_3x3_to_voigt_6_stress(prediction.stress[0].cpu().numpy()),
+            "stress": prediction.stress[0].cpu().numpy().reshape(9)[_VOIGT],
         }
-        if not np.isfinite(results["stress"]).all() and atoms.cell.volume == 0.0:
+        if math.isnan(results["stress"][0]) and not volumes(state.cell)[0] > 0.0:
             del results["stress"]
-        if not all(np.isfinite(value).all() for value in results.values()):
+        sums = (results[name].sum() for name in ("energies", "forces", "stress") if name in results)
+        if not math.isfinite(energy + sum(sums)):
             check_prediction(state, prediction, nearest_A)
-            del results["stress"]  # all that may be NaN, in a cell whose vectors span no volume
         return results
+
+    def _state_of(self, atoms: Atoms, is_new: bool) -> State:
+        """The one so far, at new positions, where atoms merely moved: cell and elements stay the
+        same tensors, and nothing that depends on them is made again."""
+        if is_new or self._state is None or self._state.n_atoms != len(atoms):
+            old, self._state = self._state, state_from_atoms(atoms, self.potential.device)
+            if old is not None and torch.equal(old.atomic_numbers, self._state.atomic_numbers):
+                self._state.atomic_numbers = old.atomic_numbers
+        else:
+            self._state.positions = torch.from_numpy(atoms.positions).to(self._state.device)
+        return self._state
+
+    def _force_call(self, state: State) -> ForceCall:
+        """The one so far as long as it is of the same atoms and their list is good."""
+        topology, numbers = (state.cell, state.pbc, state.system_idx), state.atomic_numbers
+        is_new = self.neighbors.update(state.positions, *topology)
+        if is_new or self._call is None or self._call[0] is not numbers:
+            listed = self.neighbors.graph_with_skin(state.positions, numbers, *topology)
+            self._call = numbers, force_call(self.potential, listed)
+        return self._call[1]
 
     def get_property(
         self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True

@@ -4,16 +4,20 @@ import torch
 from torch import Tensor
 
 from fastequi.engine.arrangement import Order, arrange, order_of
+from fastequi.engine.planned import PlannedCall
 from fastequi.engine.repulsion import repulsion
 from fastequi.engine.tables import cached_tables
 from fastequi.engine.walk import BoundWalk, Walk
 from fastequi.graph import Graph, edge_vectors
 from fastequi.kernels.backend import BACKENDS
 from fastequi.model.nequip import NequIP
-from fastequi.potential import Prediction, prediction_from_edges
+from fastequi.potential import CutCall, ForceCall, Prediction, prediction_from_edges
 
 #: Atoms beyond which features are computed twice rather than kept: memory, not speed, is the limit.
 LEAN_FROM = 20_000
+#: Atoms up to which a force call is planned: beyond, what lies between the kernels is below a
+#: hundredth, and memory that is kept for each step of the walk would be missed.
+PLANNED_UP_TO = 2_000
 
 
 #: A tensor, and how often it had been written into.
@@ -37,6 +41,7 @@ class FusedNequIP:
         )  # fmt: skip
         self.tables = [t.to(network.dtype, network.device) for t in cached_tables(network)]
         self._last: tuple[_Versioned, Order, BoundWalk] | None = None
+        self._planned: PlannedCall | None = None
 
     @property
     def cutoff(self) -> float:
@@ -64,6 +69,23 @@ class FusedNequIP:
             more, slope = repulsion(self.network, graph, vectors)
             energies, gradient = energies + more, gradient + slope
         return prediction_from_edges(graph, energies, vectors, gradient)
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether all that a force call needs is compiled, so that it can be one program."""
+        return self.walk.is_compiled and not self.network.spec.zbl
+
+    def force_call(self, graph: Graph) -> ForceCall:
+        """Of a graph whose edges reach up to the cutoff and a skin."""
+        if not self.is_planned or graph.n_atoms > PLANNED_UP_TO:
+            return CutCall(self, graph)
+        graph = graph.to(self.network.device)
+        order, walk = self._bound(graph.atomic_numbers)
+        scale, last = self._stretch(graph), self._planned
+        if last is not None and last.walk is walk and last.take(graph, scale):
+            return last
+        self._planned = PlannedCall(graph, order, walk, self.tables, self.cutoff, scale)
+        return self._planned
 
     def _bound(self, atomic_numbers: Tensor) -> tuple[Order, BoundWalk]:
         """The order of these atoms, and the walk for it: the same as long as the atoms are."""

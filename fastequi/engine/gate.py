@@ -4,30 +4,24 @@ With f an activation times its constant, a = f(y0) its scalars and gates, v the 
 
     x0 = a, xl = v a;  its tangent  da = f'(y0) dy0,  dxl = dv a + v da.
 
-Odd scalars, through tanh, are torch's. Blocks are [atoms, 2l+1, channels].
+Blocks are [atoms, 2l+1, channels].
 """
 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from fastequi.engine.blocks import Blocks, Part, empty_stacks, half
 from fastequi.irreps import PSEUDOSCALAR, SCALAR
-from fastequi.model.activations import ACTIVATIONS
 from fastequi.model.gate import Gate
-
-#: f, f', f'' of an activation times its constant.
-_Values = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """y, the activations of each odd block by number, x' in stacks; and dy once there is one."""
+    """y and x' in stacks; and dy once there is one."""
 
     y: Blocks
-    odd: dict[int, _Values]
     out: Blocks
     dy: Blocks = field(default_factory=list)
 
@@ -42,48 +36,40 @@ class GatePart:
         self.gate, self.kernels, self.copies = gate, kernels, copies
         conv, out = gate.shapes.irreps_conv, gate.shapes.irreps_out
         self.source, self.scalars = [conv.index(ir) for _, ir in out], conv.index(SCALAR)
-        self.odd = [i for i, (_, ir) in enumerate(out) if ir == PSEUDOSCALAR]
-        self.blocks, used = [], out.channels(SCALAR)
+        silu, tanh = ("silu", gate.silu_scale), ("tanh", gate.tanh_scale)
+        blocks, used = [], out.channels(SCALAR)
         for i, (mul, ir) in enumerate(out):
             if ir == SCALAR:
-                self.blocks.append(kernels.GatedBlock(i, 0, mul, 0))
-            elif ir != PSEUDOSCALAR:
-                self.blocks.append(kernels.GatedBlock(i, ir.dim, mul, used))
+                blocks.append(kernels.GatedBlock(i, 0, mul, 0, *silu))
+            elif ir == PSEUDOSCALAR:
+                blocks.append(kernels.GatedBlock(i, 0, mul, 0, *tanh, own=True))
+            else:
+                blocks.append(kernels.GatedBlock(i, ir.dim, mul, used, *silu))
                 used += mul
-        self.blocks = tuple(self.blocks)
+        self.blocks = tuple(blocks)
 
     def forward(self, *inputs: Blocks) -> tuple[Blocks, _Kept]:
         """x' from y."""
         (y,) = inputs
         out = empty_stacks(self.gate.shapes.irreps_out, self.copies, len(y[0]), y[0])
         x = half(out, 0)
-        odd = {i: _tanh(y[self.source[i]], self.gate.tanh_scale) for i in self.odd}
-        for i, f in odd.items():
-            x[i].copy_(f[0])
         self._run("forward", {"y0": y}, {"v": y}, {"x": x})
-        return x, _Kept(y, odd, out)
+        return x, _Kept(y, out)
 
     def vjp(self, kept: _Kept, g: Blocks, onto: Blocks | None = None) -> list[Blocks]:
         dy, g = [torch.empty_like(block) for block in kept.y], [b.contiguous() for b in g]
-        for i, f in kept.odd.items():
-            torch.mul(g[i], f[1], out=dy[self.source[i]])
         self._run("vjp", {"y0": kept.y, "gy0": dy}, {"v": kept.y, "gv": dy}, {"g": g})
         return [dy]
 
     def jvp(self, kept: _Kept, *stacks: Blocks) -> tuple[Blocks, _Kept]:
         (both,) = stacks
         y, dy, out = kept.y, half(both, 1), half(kept.out, 1)
-        for i, f in kept.odd.items():
-            torch.mul(dy[self.source[i]], f[1], out=out[i])
         self._run("jvp", {"y0": y, "dy0": dy}, {"v": y, "dv": dy}, {"x": out})
         return kept.out, replace(kept, dy=dy)
 
     def jvp_vjp(self, kept: _Kept, g: Blocks, onto: Blocks | None = None) -> list[Blocks]:
         y, dy, found = kept.y, kept.dy, [b.new_empty((2, *b.shape)) for b in kept.y]
         (gx, hx), (gy, hy) = (half(g, 0), half(g, 1)), (half(found, 0), half(found, 1))
-        for i, f in kept.odd.items():
-            k = self.source[i]
-            _chain(gx[i], hx[i], f, dy[k], gy[k], hy[k])
         scalars = {"y0": y, "dy0": dy, "gy0": gy, "hy0": hy}
         blocks = {"v": y, "dv": dy, "gv": gy, "hv": hy}
         self._run("jvp_vjp", scalars, blocks, {"g": gx, "h": hx})
@@ -99,8 +85,7 @@ class GatePart:
         """
         of_scalars = {kind: blocks[self.scalars] for kind, blocks in scalars.items()}
         sources = {kind: [blocks[k] for k in self.source] for kind, blocks in before.items()}
-        scale = self.gate.silu_scale
-        self.kernels.run(name, self.blocks, scale, of_scalars, sources | behind)
+        self.kernels.run(name, self.blocks, of_scalars, sources | behind)
 
 
 class InTurn:
@@ -124,15 +109,3 @@ class InTurn:
 
     def jvp_vjp(self, kept: Any, g: Blocks, onto: Blocks | None = None) -> list[Blocks]:
         return self.first.jvp_vjp(kept[0], self.second.jvp_vjp(kept[1], g)[0])
-
-
-def _tanh(y: Tensor, scale: float) -> _Values:
-    value, first, second = ACTIVATIONS["tanh"].derivatives(y)
-    return value * scale, first * scale, second * scale
-
-
-def _chain(g: Tensor, h: Tensor, f: _Values, dy: Tensor, gy: Tensor, hy: Tensor) -> None:
-    """Of a = f(y), da = f'(y) dy: gy = g f' + h f'' dy, hy = h f'."""
-    torch.mul(g, f[1], out=gy)
-    gy.addcmul_(h * dy, f[2])
-    torch.mul(h, f[1], out=hy)

@@ -8,8 +8,9 @@ gates, these do it; else torch differentiates what is written there.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from fastequi.engine.arrangement import Order
@@ -23,11 +24,19 @@ from fastequi.model.interaction import Interaction
 from fastequi.model.linear import BlockLinear, SpeciesLinear
 
 
+class SendingPart(Part, Protocol):
+    """What senders send."""
+
+    def zeros(self, sent: Blocks) -> Blocks:
+        """Blocks of the same shapes, to add the gradient at what was sent to."""
+        ...
+
+
 @dataclass(frozen=True)
 class LayerParts:
     """send: s from x; mix: y from m and x; gate: x' from y."""
 
-    send: Part
+    send: "SendingPart"
     mix: Part
     gate: Part
 
@@ -47,10 +56,15 @@ class PlainLayer:
             return layer.connected(y, x, species, attributes)
 
         return LayerParts(
-            Differentiated(lambda x: layer.send(x, species)),
+            _PlainSend(lambda x: layer.send(x, species)),
             Differentiated(mix),
             Differentiated(layer.activated),
         )
+
+
+class _PlainSend(Differentiated):
+    def zeros(self, sent: Blocks) -> Blocks:
+        return [torch.zeros_like(block) for block in sent]
 
 
 class CompiledLayer:
@@ -67,12 +81,13 @@ class CompiledLayer:
         if isinstance(connection, BlockLinear | SpeciesLinear):
             self.connection = LinearMap(connection, kernels)
         self.gate: Part = GatePart(layer.gate, backend.part("gate"), copies)
+        self.is_compiled = layer.norm is None
         if layer.norm is not None:
             self.gate = InTurn(Differentiated(layer.norm), self.gate)
 
     def of(self, order: Order, attributes: Tensor) -> LayerParts:
         """For certain atoms, with the weights as they are."""
-        scale = None if self.scale is None else self.scale[order.species].view(-1, 1, 1)
+        scale = None if self.scale is None else self.scale[order.species].contiguous()
         connection = self.connection and self.connection.of(order, attributes)
         linear_out = self.linear_out.of(order, attributes)
         return LayerParts(
@@ -84,7 +99,7 @@ class CompiledLayer:
 
 @dataclass(frozen=True)
 class _Send:
-    """scale [atoms, 1, 1], where it depends on the species."""
+    """scale [atoms], where it depends on the species."""
 
     linear: BoundLinear
     scale: Tensor | None
@@ -95,42 +110,57 @@ class _Send:
         irreps = self.linear.map.module.irreps_out
         stacks = empty_stacks(irreps, self.copies, len(x[0]), x[0])
         sent = half(stacks, 0)
-        self.linear.map.kernels.run([self.linear.forward(x, sent, add=False)])
-        self.linear.add_bias(sent)
-        self._scale_(sent)
+        linear = self.linear
+        self._run(linear.forward(x, sent, add=False), linear.bias(sent), self._scale(sent, sent))
         return sent, stacks
 
     def vjp(self, kept: Blocks, g: Blocks, onto: Blocks | None = None) -> list[Blocks]:
-        todo, dx = self._back(self._scaled(g), onto)
-        self.linear.map.kernels.run([todo])
+        scaled, todo = self._scaled(g)
+        dx = self._target(g, onto)
+        self._run(todo, self.linear.vjp(scaled, dx, add=onto is not None))
         return [dx]
 
     def jvp(self, kept: Blocks, *stacks: Blocks) -> tuple[Blocks, Blocks]:
         (x,) = stacks
-        self.linear.map.kernels.run([self.linear.forward(half(x, 1), half(kept, 1), add=False)])
-        self._scale_(half(kept, 1))
+        sent = half(kept, 1)
+        self._run(self.linear.forward(half(x, 1), sent, add=False), self._scale(sent, sent))
         return kept, x
 
     def jvp_vjp(self, kept: Blocks, g: Blocks, onto: Blocks | None = None) -> list[Blocks]:
-        scaled = self._scaled(g)
-        todo, dx = self._back(scaled, onto)
-        gradient = self.linear.gradient(kept, scaled)
-        self.linear.map.kernels.run([todo, gradient.outer])
+        scaled, todo = self._scaled(g)
+        self._run(todo)  # products with all atoms follow
+        dx, gradient = self._target(g, onto), self.linear.gradient(kept, scaled)
+        self._run(self.linear.vjp(scaled, dx, add=onto is not None), [gradient.outer])
         gradient.finish()
         return [dx]
 
-    def _back(self, g: Blocks, onto: Blocks | None) -> tuple[Any, Blocks]:
-        irreps = self.linear.map.module.irreps_in
-        dx = empty_like(irreps, g[0]) if onto is None else onto
-        return self.linear.vjp(g, dx, add=onto is not None), dx
+    def zeros(self, sent: Blocks) -> Blocks:
+        blocks = [torch.empty_like(block) for block in sent]
+        self._run(self.linear.map.kernels.cleared(blocks))
+        return blocks
 
-    def _scale_(self, sent: Blocks) -> None:
-        if self.scale is not None:
-            for block in sent:
-                block *= self.scale
+    def _target(self, g: Blocks, onto: Blocks | None) -> Blocks:
+        return empty_like(self.linear.map.module.irreps_in, g[0]) if onto is None else onto
 
-    def _scaled(self, g: Blocks) -> Blocks:
-        return g if self.scale is None else [block * self.scale for block in g]
+    def _scaled(self, g: Blocks) -> tuple[Blocks, list[Any]]:
+        """Where the scaled gradient is to be, and what makes it."""
+        if self.scale is None:
+            return g, []
+        scaled = [torch.empty_like(block) for block in g]
+        return scaled, self._scale(g, scaled)
+
+    def _scale(self, blocks: Blocks, scaled: Blocks) -> list[Any]:
+        """Blocks, or both halves of stacks, each atom by its factor."""
+        if self.scale is None:
+            return []
+        return [
+            self.linear.map.kernels.Rows("scale", {"y": y, "a": a, "factor": self.scale})
+            for block, into in zip(blocks, scaled, strict=True)
+            for a, y in zip(*(t.view(-1, *t.shape[-3:]) for t in (block, into)), strict=True)
+        ]
+
+    def _run(self, *todo: list[Any]) -> None:
+        self.linear.map.kernels.run([operation for some in todo for operation in some])
 
 
 @dataclass(frozen=True)
@@ -150,21 +180,20 @@ class _Mix:
         else:
             stacks = empty_stacks(irreps, self.copies, len(x[0]), x[0])
             y = half(stacks, 0)
-        self._run(summed, x, y)
+        todo = self._products(summed, x, y)
         for linear in (self.linear_out, self.connection):
-            if linear is not None:
-                linear.add_bias(y)
+            todo += [] if linear is None else linear.bias(y)
+        self._kernels.run(todo)
         return y, stacks
 
     def vjp(self, kept: Blocks, g: Blocks, onto: Blocks | None = None) -> list[Blocks]:
         todo, found = self._back(g)
-        if todo:
-            self._kernels.run(todo)
+        self._kernels.run(todo)
         return found
 
     def jvp(self, kept: Blocks, *stacks: Blocks) -> tuple[Blocks, tuple[Blocks, ...]]:
         summed, x = stacks
-        self._run(half(summed, 1), half(x, 1), half(kept, 1))
+        self._kernels.run(self._products(half(summed, 1), half(x, 1), half(kept, 1)))
         return kept, stacks
 
     def jvp_vjp(
@@ -182,12 +211,9 @@ class _Mix:
     def _kernels(self) -> Any:
         return self.linear_out.map.kernels
 
-    def _run(self, summed: Blocks, x: Blocks, y: Blocks) -> None:
-        todo = [] if self.mixed else [self.linear_out.forward(summed, y, add=False)]
-        if self.connection is not None:
-            todo.append(self.connection.forward(x, y, add=True))
-        if todo:
-            self._kernels.run(todo)
+    def _products(self, summed: Blocks, x: Blocks, y: Blocks) -> list[Any]:
+        todo = [] if self.mixed else self.linear_out.forward(summed, y, add=False)
+        return todo if self.connection is None else [*todo, *self.connection.forward(x, y, True)]
 
     def _back(self, g: Blocks) -> tuple[list[Any], list[Blocks]]:
         """What to run for the gradients at m and x, which it fills."""
@@ -196,11 +222,11 @@ class _Mix:
             gm = self.linear_out.map.taken(g)
         else:
             gm = empty_like(irreps, g[0])
-            todo.append(self.linear_out.vjp(g, gm, add=False))
+            todo += self.linear_out.vjp(g, gm, add=False)
         if self.connection is None:
             return todo, [gm, []]
         gx = empty_like(self.connection.map.module.irreps_in, g[0])
-        return [*todo, self.connection.vjp(g, gx, add=False)], [gm, gx]
+        return [*todo, *self.connection.vjp(g, gx, add=False)], [gm, gx]
 
 
 def empty_like(irreps: Irreps, block: Tensor) -> Blocks:

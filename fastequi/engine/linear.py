@@ -55,7 +55,8 @@ class LinearMap:
         one, outs = products[0], self.module.irreps_out
         for o in self.missing_out:
             mul, ir = outs.blocks[o]
-            y[o] = one.new_zeros((len(one), ir.dim, mul))
+            y[o] = one.new_empty((len(one), ir.dim, mul))
+        self.kernels.run(self.kernels.cleared([y[o] for o in self.missing_out]))
         return [y[o] for o in range(len(outs.blocks))]
 
     def taken(self, g: Blocks) -> Blocks:
@@ -99,26 +100,31 @@ class BoundLinear:
     def transposed(self) -> list[Tensor]:
         return [matrix.mT.contiguous() for matrix in self.matrices]
 
-    def forward(self, x: Blocks, y: Blocks, add: bool) -> Any:
+    def forward(self, x: Blocks, y: Blocks, add: bool) -> list[Any]:
         """What `run` is to do: write the products into y, or add them."""
-        for o in self.map.missing_out if not add else ():
-            y[o].zero_()
-        return self.map.kernels.Multiply(
-            self.map.terms, self.segments, _whole(x), self.matrices, y, add
-        )
+        kernels, empty = self.map.kernels, [] if add else self.map.missing_out
+        multiply = kernels.Multiply(self.map.terms, self.segments, _whole(x), self.matrices, y, add)
+        return [*kernels.cleared([y[o] for o in empty]), multiply]
 
-    def add_bias(self, y: Blocks) -> None:
-        if self.map.bias is not None:
-            y[self.map.scalars].add_(self.map.bias.detach(), alpha=self.map.factor)
+    @cached_property
+    def _bias(self) -> Tensor | None:
+        return None if self.map.bias is None else self.map.bias.detach() * self.map.factor
 
-    def vjp(self, g: Blocks, dx: Blocks, add: bool) -> Any:
+    def bias(self, y: Blocks) -> list[Any]:
+        """What `run` is to do: add the bias, if there is one."""
+        if self._bias is None:
+            return []
+        return [self.map.kernels.Rows("add_row", {"y": y[self.map.scalars], "row": self._bias})]
+
+    def vjp(self, g: Blocks, dx: Blocks, add: bool) -> list[Any]:
         """What `run` is to do: write (or add) what g, blocks or stacks, is at x."""
-        for i in self.map.missing_in if not add else ():
-            dx[i].zero_()
+        kernels, empty = self.map.kernels, [] if add else self.map.missing_in
         segments = self.doubled if g[0].ndim == 4 else self.segments
-        return self.map.kernels.Multiply(
+        multiply = kernels.Multiply(
             self.map.transposed_terms, segments, _whole(g), self.transposed, dx, add
         )
+        clear = kernels.cleared([dx[i].flatten(0, -3) for i in empty])
+        return [*clear, multiply]
 
     def gradient(self, x: Blocks, g: Blocks) -> "Gradient":
         """Of the matrices, of stacks: `run` fills it, `finish` passes it on."""

@@ -9,7 +9,7 @@ from fastequi.graph import Graph
 from fastequi.kernels.backend import BACKENDS
 from fastequi.model.file import ModelData, build_model
 from fastequi.model.nequip import NequIP
-from fastequi.potential import Prediction
+from fastequi.potential import ForceCall, Prediction, force_call
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class LoadedModel:
     def compute(self, graph: Graph) -> Prediction:
         """Energies, forces and stress of every system of the batch."""
         return self.engine.compute(graph)
+
+    def force_call(self, graph: Graph) -> ForceCall:
+        """Of a graph whose edges reach up to the cutoff and a skin."""
+        return force_call(self.engine, graph)
 
     def summary(self) -> dict[str, str]:
         """Facts for people, in the order in which to print them."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from fastequi.engine.arrangement import Arrangement, Order
 from fastequi.engine.blocks import Blocks
 from fastequi.engine.layer import CompiledLayer, LayerParts, PlainLayer
-from fastequi.engine.readout import Readout
+from fastequi.engine.readout import Readout, is_readout_compiled, readout_of
 from fastequi.kernels.backend import Backend
 from fastequi.kernels.convolution.weights import LinearOut, Weights
 from fastequi.model.nequip import NequIP
@@ -43,7 +43,8 @@ class Walk:
     """
 
     def __init__(self, network: NequIP, backend: Backend, *, training: bool) -> None:
-        self.network, self.operations, self.training = network, backend.operations, training
+        self.network, self.backend, self.training = network, backend, training
+        self.operations = backend.operations
         layers = network.interactions()
         if backend.part("linear") and backend.part("gate"):
             copies = 2 if training else 1
@@ -55,6 +56,17 @@ class Walk:
         ]
         self.instructions = [layer.shapes.instructions for layer in layers]
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether a backend does all of it, for constant weights."""
+        network, linear = self.network, self.backend.part("linear")
+        return (
+            not self.training
+            and self.backend.part("step") is not None
+            and all(isinstance(layer, CompiledLayer) and layer.is_compiled for layer in self.layers)
+            and is_readout_compiled(network, linear)
+        )
+
     def of(self, order: Order) -> "BoundWalk":
         """For certain atoms, with the weights as they are."""
         network = self.network
@@ -64,7 +76,8 @@ class Walk:
             sent = network.interactions()[0].send([network.embedding.unsqueeze(1)], every)
             x = network.embedding[order.species].unsqueeze(1)
             parts = [layer.of(order, attributes) for layer in self.layers]
-        return BoundWalk(self, parts, x, sent, Readout(network, order.species))
+        readout = readout_of(network, order.species, self.backend, self.training)
+        return BoundWalk(self, parts, x, sent, readout)
 
 
 @dataclass(frozen=True)
@@ -99,18 +112,22 @@ class BoundWalk:
         self, a: Arrangement, weights: Sequence[Weights], steps: list[Step], kept: Any
     ) -> Tensor:
         """dE/dr [edges, 3] in eV/Å of the sum of the energies."""
-        ones = torch.ones(len(a.order.species), dtype=torch.float64, device=a.vectors.device)
-        (g,) = self.readout.vjp(kept, [ones])
-        total = torch.zeros_like(a.vectors)
+        return self.edge_sums(a, weights, steps, kept).gradient()
+
+    def edge_sums(
+        self, a: Arrangement, weights: Sequence[Weights], steps: list[Step], kept: Any
+    ) -> Any:
+        """The same as the backend keeps it."""
+        g, sums = self.readout.of_sum(kept), self.walk.backend.edge_sums(a.vectors, a.by_atom)
         for k in reversed(range(len(self.parts))):
-            g = self._back(k, a, weights, steps, g, total)
-        return total
+            g = self._back(k, a, weights, steps, g, sums)
+        return sums
 
     def _back(
         self, k: int, a: Arrangement, weights: Sequence[Weights], steps: list[Step], g: Blocks,
-        total: Tensor,
+        sums: Any,
     ) -> Blocks:  # fmt: skip
-        """dE/dx of a layer from dE/dx'; dE/dr is added to total. What is done with is let go."""
+        """dE/dx of a layer from dE/dx'; dE/dr is added to the sums. What is done with is let go."""
         parts, step = self.parts[k], steps[k]
         gate = parts.gate.forward(step.y)[1] if step.gate is None else step.gate
         (gy,) = parts.gate.vjp(gate, g)
@@ -120,8 +137,8 @@ class BoundWalk:
         if not self.walk.training:
             steps.pop()
         del gate, gy, step
-        gs = [torch.zeros_like(block) for block in sent] if k else None
-        total += self.walk.operations.vjp(gm, *self._arguments(k, a, sent, weights), dx=gs)
+        gs = parts.send.zeros(sent) if k else None
+        sums.add(gm, *self._arguments(k, a, sent, weights), dx=gs)
         if gs is None:
             return []
         del gm, sent

@@ -1,7 +1,7 @@
 """Edges of a graph as the kernels read them: senders grouped by receiver (CSR)."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -76,3 +76,21 @@ def make_edges(
     counts = torch.bincount(receiver, minlength=n_atoms)
     row_start = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
     return Edges(sender, receiver, row_start, stretch)
+
+
+class EdgeSums:
+    """dE/dr of edges, added up over the layers of a network.
+
+    A backend that keeps the sums in an order of its own offers a class with these methods.
+    """
+
+    def __init__(self, operations: Any, vectors: Tensor) -> None:
+        self.operations, self.total = operations, torch.zeros_like(vectors)
+
+    def add(self, *arguments: Any, dx: Sequence[Tensor] | None = None) -> None:
+        """Those of a layer; arguments as those of `definitions.vjp`."""
+        self.total += self.operations.vjp(*arguments, dx=dx)
+
+    def gradient(self) -> Tensor:
+        """[edges, 3]."""
+        return self.total

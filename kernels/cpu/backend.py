@@ -2,8 +2,9 @@
 
 import torch
 
-from fastequi.kernels.cpu import gate, linear
+from fastequi.kernels.cpu import gate, linear, step
 from fastequi.kernels.cpu.convolution import (
+    EdgeSums,
     compile_all,
     forward,
     jvp,
@@ -13,7 +14,7 @@ from fastequi.kernels.cpu.convolution import (
 )
 from fastequi.kernels.instructions import Instructions
 
-__all__ = ["forward", "gate", "jvp", "jvp_vjp", "linear", "prepare", "vjp"]
+__all__ = ["EdgeSums", "forward", "gate", "jvp", "jvp_vjp", "linear", "prepare", "step", "vjp"]
 
 
 def prepare(

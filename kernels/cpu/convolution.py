@@ -14,9 +14,12 @@ from fastequi.kernels.cpu.arrays import EdgeArrays, seen_before, shared_arrays
 from fastequi.kernels.cpu.channels import channel_ranges, paths_of
 from fastequi.kernels.cpu.kernels import compiled, is_cached
 from fastequi.kernels.cpu.launch import Convolution, pass_of
+from fastequi.kernels.cpu.linear import run
+from fastequi.kernels.cpu.rows import cleared
 from fastequi.kernels.cpu.spec import Operation, Source
 from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.llvm import threads
+from fastequi.kernels.llvm.memory import empty_in_large_pages
 from fastequi.kernels.radial_table import RadialTable
 
 logger = logging.getLogger(__name__)
@@ -58,21 +61,49 @@ def vjp(
     dx: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """As `definitions.vjp`; dx, where given, lies in one piece of memory each."""
-    assert all(block.is_contiguous() for block in dx or [])
-    given, source, dtype = _weights(weights, instructions)
-    arrays = shared_arrays(edges, dtype, vectors)
-    layer = Convolution(
-        instructions, dtype, source, "vjp", wants_dx=dx is not None,
-        has_cutoff_scale=_is_scaled(source, edges), widths=_widths(linear_out),
-        block_bytes=_MESSAGES_AT_ONCE,
-    )  # fmt: skip
-    work = pass_of(layer, threads.n_threads())
-    shape = (max(work.n_shares, 1), 3, arrays.sizes["edge_stride"])
-    dvectors = torch.zeros(shape, dtype=dtype)
-    matrices = [] if linear_out is None else linear_out.transposed
-    blocks = _by_number(x=_whole(x), out=_whole(g), dx=dx or [], matrix=matrices)
-    work.run(arrays, given | blocks | _by_number(dvectors=dvectors.unbind()))
-    return dvectors.sum(dim=0)[:, : arrays.n_edges].T
+    sums = EdgeSums(vectors, edges)
+    sums.add(g, x, vectors, edges, weights, instructions, linear_out, dx)
+    return sums.gradient()
+
+
+class EdgeSums:
+    """As `fastequi.kernels.convolution.edges.EdgeSums`: each thread adds up its channels."""
+
+    def __init__(self, vectors: Tensor, edges: Edges) -> None:
+        arrays = shared_arrays(edges, vectors.dtype, vectors)
+        self.n_edges = arrays.n_edges
+        shape = threads.n_threads(), 3, arrays.sizes["edge_stride"]
+        self.tensor = torch.empty(shape, dtype=vectors.dtype)
+        run(cleared([self.tensor.view(-1, arrays.sizes["edge_stride"])]))
+
+    def add(
+        self,
+        g: Sequence[Tensor],
+        x: list[Tensor],
+        vectors: Tensor,
+        edges: Edges,
+        weights: Weights,
+        instructions: Instructions,
+        linear_out: LinearOut | None = None,
+        dx: Sequence[Tensor] | None = None,
+    ) -> None:
+        """Those of a layer; arguments as those of `vjp`."""
+        assert all(block.is_contiguous() for block in dx or [])
+        given, source, dtype = _weights(weights, instructions)
+        arrays = shared_arrays(edges, dtype, vectors)
+        layer = Convolution(
+            instructions, dtype, source, "vjp", wants_dx=dx is not None,
+            has_cutoff_scale=_is_scaled(source, edges), widths=_widths(linear_out),
+            block_bytes=_MESSAGES_AT_ONCE,
+        )  # fmt: skip
+        matrices = [] if linear_out is None else linear_out.transposed
+        blocks = _by_number(x=_whole(x), out=_whole(g), dx=dx or [], matrix=matrices)
+        blocks |= _by_number(dvectors=self.tensor.unbind())
+        pass_of(layer, threads.n_threads()).run(arrays, given | blocks)
+
+    def gradient(self) -> Tensor:
+        """[edges, 3]."""
+        return self.tensor.sum(dim=0)[:, : self.n_edges].T
 
 
 def jvp(
@@ -224,7 +255,9 @@ def packed_table(table: RadialTable, instructions: Instructions) -> dict[str, Te
     """
     if instructions not in table.kept:
         dtype = table.knots.dtype
-        packed = table.knots.flatten(1).index_select(1, _order(instructions, dtype))
+        rows, order = table.knots.flatten(1), _order(instructions, dtype)
+        packed = empty_in_large_pages((len(rows), len(order)), dtype)
+        torch.index_select(rows, 1, order, out=packed)
         constants = torch.tensor(table.grid.constants, dtype=dtype)
         table.kept[instructions] = {"table": packed, "constants": constants}
     return table.kept[instructions]

@@ -1,7 +1,7 @@
 """The gate on the CPU, in the four operations: all its blocks in one call.
 
-With f = c silu of scalars y0, a = f(y0), v the gated blocks and a dot for the change along a
-tangent, per atom and channel
+With f an activation times its constant, y0 scalars, a = f(y0), v the gated blocks and a dot for the
+change along a tangent, per atom and channel
 
     forward   x0 = a,            xl = v a
     jvp       a. = f'(y0) y0.,   x0. = a.,     xl. = v. a + v a.
@@ -10,6 +10,7 @@ tangent, per atom and channel
               gy0 = p f' + q f'' y0.,  hy0 = q f',     gv = g a + h a.,  hv = h a.
 
 The first of each pair is for channels that stay scalars, the other for those that gate a block.
+Odd scalars stay scalars of a block of their own.
 """
 
 import functools
@@ -20,7 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fastequi.kernels.cpu.activations import silu
+from fastequi.kernels.cpu.activations import ACTIVATIONS
 from fastequi.kernels.llvm import threads
 from fastequi.kernels.llvm.arguments import REALS, Arguments, Kind, Named
 from fastequi.kernels.llvm.compiler import Kernel
@@ -47,6 +48,8 @@ BLOCKS: dict[Pass, tuple[str, ...]] = {
 #: Of hexadecimal numbers, for names of functions.
 _PLAIN = str.maketrans(".+-", "_pm")
 _OF_TRUE_SCALARS = ("x", "g", "h")
+#: What is called so of scalars in common, of a block.
+_OF_BLOCK = {"y0": "v", "dy0": "dv", "gy0": "gv", "hy0": "hv"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +57,24 @@ class GatedBlock:
     """A block that leaves the gate; `first` of the scalars is that of its first channel.
 
     components  2l+1 of a gated block, 0 for the scalars that leave as such
+    activation  f by its name in `ACTIVATIONS`, and its constant, `scale`
+    own         whether y0 is the block v itself, and not the scalars that all others have in common
     """
 
     number: int
     components: int
     channels: int
     first: int
+    activation: str
+    scale: float
+    own: bool = False
 
 
 def run(
-    name: Pass, blocks: tuple[GatedBlock, ...], scale: float, scalars: Mapping[str, Tensor],
+    name: Pass, blocks: tuple[GatedBlock, ...], scalars: Mapping[str, Tensor],
     tensors: Mapping[str, list[Tensor]],
 ) -> None:  # fmt: skip
-    """One pass; scale is the constant c; tensors by the names above, of blocks by their number."""
+    """One pass; tensors by the names above, of blocks by their number."""
     everything = [*scalars.values(), *(b for several in tensors.values() for b in several)]
     assert all(tensor.is_contiguous() for tensor in everything)
     one = everything[0]
@@ -75,27 +83,29 @@ def run(
     values |= scalars
     for kind, several in tensors.items():
         values |= {f"{kind}{i}": block for i, block in enumerate(several)}
-    _plan(name, blocks, scale, one.shape[-1], one.dtype, shares).run(values)
+    _plan(name, blocks, one.shape[-1], one.dtype, shares).run(values)
 
 
 @functools.cache
 def _plan(
-    name: Pass, blocks: tuple[GatedBlock, ...], scale: float, width: int, dtype: torch.dtype,
-    shares: int,
-) -> Plan:  # fmt: skip
+    name: Pass, blocks: tuple[GatedBlock, ...], width: int, dtype: torch.dtype, shares: int
+) -> Plan:
     return Plan(
         [
-            [call for block in blocks for call in _calls(name, block, scale, width, dtype, share)]
+            [call for block in blocks for call in _calls(name, block, width, dtype, share)]
             for share in range(shares)
         ]
     )
 
 
 def _calls(
-    name: Pass, block: GatedBlock, scale: float, width: int, dtype: torch.dtype, share: int
+    name: Pass, block: GatedBlock, width: int, dtype: torch.dtype, share: int
 ) -> Iterator[PlannedCall]:
     arguments: dict[str, int | Named] = {"channels": block.channels, "width": width}
     arguments |= {kind: Named(kind, block.first * dtype.itemsize) for kind in SCALARS[name]}
+    if block.own:
+        arguments["width"] = block.channels
+        arguments |= {kind: Named(f"{_OF_BLOCK[kind]}{block.number}") for kind in SCALARS[name]}
     of_block = _of_block(name, block.components)
     arguments |= {kind: Named(f"{kind}{block.number}") for kind in of_block}
     atoms = Named(f"cut{share}"), Named(f"cut{share + 1}")
@@ -103,7 +113,7 @@ def _calls(
     while begin < block.channels:
         end = begin + (block.channels - begin) // lanes * lanes
         if end > begin:
-            spec = GateSpec(name, block.components, dtype, lanes, scale)
+            spec = GateSpec(name, block.components, dtype, lanes, block.activation, block.scale)
             yield PlannedCall(_compiled(spec), (*atoms, begin, end), arguments)
         begin, lanes = end, lanes // 2
 
@@ -124,6 +134,7 @@ class GateSpec:
     components: int
     dtype: torch.dtype
     lanes: int
+    activation: str
     scale: float
 
     @property
@@ -136,7 +147,8 @@ class GateSpec:
     @property
     def name(self) -> str:
         scale = self.scale.hex().translate(_PLAIN)
-        return f"gate_{self.of}{self.components}_{REALS[self.dtype]}{self.lanes}_{scale}"
+        shape = f"{self.components}_{REALS[self.dtype]}{self.lanes}"
+        return f"gate_{self.of}{shape}_{self.activation}{scale}"
 
 
 @functools.cache
@@ -165,14 +177,14 @@ class _Printer:
         return self.f.text()
 
     def _forward(self) -> None:
-        (a,) = self._silu(0)
+        (a,) = self._activated(0)
         if not self.spec.components:
             self._set("x", a)
         for m in range(self.spec.components):
             self._set("x", self._get("v", m) * a, m)
 
     def _jvp(self) -> None:
-        a, first = self._silu(1)
+        a, first = self._activated(1)
         da = first * self._get("dy0")
         if not self.spec.components:
             self._set("x", da)
@@ -180,7 +192,7 @@ class _Printer:
             self._set("x", self._get("dv", m) * a + self._get("v", m) * da, m)
 
     def _vjp(self) -> None:
-        a, first = self._silu(1)
+        a, first = self._activated(1)
         p = self._zero() if self.spec.components else self._get("g", 0)
         for m in range(self.spec.components):
             g = self._get("g", m)
@@ -189,7 +201,7 @@ class _Printer:
         self._set("gy0", p * first)
 
     def _jvp_vjp(self) -> None:
-        a, first, second = self._silu(2)
+        a, first, second = self._activated(2)
         dy0 = self._get("dy0")
         da = first * dy0
         p, q = (self._get("g", 0), self._get("h", 0)) if not self.spec.components else (
@@ -203,9 +215,10 @@ class _Printer:
         self._set("gy0", p * first + q * second * dy0)
         self._set("hy0", q * first)
 
-    def _silu(self, order: int) -> list[Value]:
+    def _activated(self, order: int) -> list[Value]:
         """f and its derivatives up to some order."""
-        return silu(self.f, self._get("y0"), self.spec.scale, order)
+        activation = ACTIVATIONS[self.spec.activation]
+        return activation(self.f, self._get("y0"), self.spec.scale, order)
 
     def _zero(self) -> Value:
         return self.f.constant(0.0, "real", self.spec.lanes)

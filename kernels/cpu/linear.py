@@ -1,4 +1,4 @@
-"""The linear maps of a layer on the CPU, for training: all products of a pass in one call.
+"""The linear maps of a layer on the CPU: all products of a pass in one call.
 
 A pass over a layer is dozens of products too small for a BLAS call each to pay, and to be shared by
 threads. Here they are one plan (llvm/plan.py): threads share the rows, atoms forward and channels
@@ -10,15 +10,22 @@ Atoms come in segments that have one matrix in common: atoms of a species; value
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from fastequi.kernels.cpu.activations import ACTIVATIONS
 from fastequi.kernels.cpu.product import ROWS, product_calls
+from fastequi.kernels.cpu.rows import Rows, cleared
 from fastequi.kernels.llvm import threads
 from fastequi.kernels.llvm.arguments import Named
 from fastequi.kernels.llvm.plan import Plan, PlannedCall
+
+__all__ = [
+    "ACTIVATIONS", "Multiply", "Outer", "Rows", "Segments", "Term", "cleared", "combine", "run",
+    "spread",
+]  # fmt: skip
 
 
 class Term(NamedTuple):
@@ -77,6 +84,10 @@ class Multiply:
     add: bool
 
     @property
+    def dtype(self) -> torch.dtype:
+        return self.x[0].dtype
+
+    @property
     def key(self) -> "_MultiplyKey":
         return _MultiplyKey(self.terms, self.segments.matrices, self.add)
 
@@ -98,6 +109,10 @@ class Outer:
     gradients: Sequence[Tensor]
 
     @property
+    def dtype(self) -> torch.dtype:
+        return self.x[0].dtype
+
+    @property
     def key(self) -> "_OuterKey":
         return _OuterKey(self.terms, self.segments.matrices)
 
@@ -112,13 +127,15 @@ class Outer:
         return values
 
 
-def run(todo: Sequence[Multiply | Outer]) -> None:
-    """All products in one call; later ones may add to what earlier ones wrote, atom by atom."""
+def run(todo: Sequence[Multiply | Outer | Rows]) -> None:
+    """All in one call; later ones may add to what earlier ones wrote, atom by atom."""
+    if not todo:
+        return
     shares = threads.n_threads()
     values: dict[str, Tensor | int] = {}
     for n, operation in enumerate(todo):
         values |= operation.values(f"{n}:", shares)
-    dtype = todo[0].x[0].dtype
+    dtype = todo[0].dtype
     _plan(tuple(operation.key for operation in todo), dtype, shares).run(values)
 
 
@@ -126,7 +143,7 @@ def run(todo: Sequence[Multiply | Outer]) -> None:
 
 
 @functools.cache
-def _plan(keys: tuple["_MultiplyKey | _OuterKey", ...], dtype: torch.dtype, shares: int) -> Plan:
+def _plan(keys: tuple[Any, ...], dtype: torch.dtype, shares: int) -> Plan:
     return Plan(
         [
             [call for n, key in enumerate(keys) for call in key.calls(f"{n}:", dtype, k, shares)]

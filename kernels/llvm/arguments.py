@@ -13,12 +13,15 @@ import torch
 
 from fastequi.kernels.llvm.ir import Function, Value
 
-#: Tensors of the kernel's precision, or of integers; a size; a number of the kernel's precision.
-Kind = Literal["reals", "int64s", "int32s", "integer", "real"]
+#: Tensors of the kernel's precision, of another one, or of integers; a size; a number of the
+#: kernel's precision.
+Kind = Literal["reals", "float64s", "int64s", "int32s", "integer", "real"]
 
 #: The names of precisions in LLVM.
 REALS = {torch.float32: "float", torch.float64: "double"}
-_INTEGERS: dict[Kind, torch.dtype] = {"int64s": torch.int64, "int32s": torch.int32}
+_OTHERS: dict[Kind, torch.dtype] = {
+    "float64s": torch.float64, "int64s": torch.int64, "int32s": torch.int32,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Arguments:
     def pointee(self, name: str) -> torch.dtype | None:
         """What a tensor of this name holds; None: it is a number."""
         kind = self.kinds[name]
-        return self.dtype if kind == "reals" else _INTEGERS.get(kind)
+        return self.dtype if kind == "reals" else _OTHERS.get(kind)
 
     def check(self, values: Mapping[str, "int | float | Named"]) -> None:
         """ValueError for names, TypeError for types; a `Named` is checked when it is given."""

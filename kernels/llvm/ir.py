@@ -202,6 +202,14 @@ class Function:
         """The smaller of two i64."""
         return self.emit(f"call i64 @llvm.smin.i64(i64 {a.name}, i64 {b.name})", "i64")
 
+    def converted(self, x: Value, kind: str) -> Value:
+        """A 'real', 'float' or 'double' as another of these."""
+        here, there = self.type_of(x.kind, 1), self.type_of(kind, 1)
+        if here == there:
+            return Value(self, x.name, kind)
+        code = "fpext" if there == "double" else "fptrunc"
+        return self.emit(f"{code} {here} {x.name} to {there}", kind)
+
     def to_i32(self, x: Value) -> Value:
         """Truncate to integers."""
         target = self.type_of("i32", x.lanes)
@@ -262,7 +270,8 @@ class Function:
         return Value(self, name, "ptr")
 
     def _size(self, kind: str) -> int:
-        return {"real": 4 if self.real == "float" else 8, "i32": 4, "i64": 8, "ptr": 8}[kind]
+        sizes = {"i32": 4, "float": 4, "i64": 8, "ptr": 8, "double": 8}
+        return sizes[self.real if kind == "real" else kind]
 
     # -- control -------------------------------------------------------------------------------
 
@@ -279,6 +288,16 @@ class Function:
         yield i
         index.set(i + step)
         self._body += [f"  br label %{head}", f"{done}:"]
+
+    @contextmanager
+    def where_less(self, a: Value, b: Value) -> Iterator[None]:
+        """What follows only happens where a < b, reals."""
+        self._count += 1
+        then, behind = f"then{self._count}", f"behind{self._count}"
+        flag = self.emit(f"fcmp olt {a.type} {a.name}, {b.name}", "i1")
+        self._body += [f"  br i1 {flag.name}, label %{then}, label %{behind}", f"{then}:"]
+        yield
+        self._body += [f"  br label %{behind}", f"{behind}:"]
 
     def text(self) -> str:
         """The definition."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fastequi.kernels.llvm.arguments import Arguments, Named, check_given
 from fastequi.kernels.llvm.compiler import Kernel
+from fastequi.kernels.llvm.program import recorded
 from fastequi.kernels.llvm.threads import call_k, run_team
 
 
@@ -63,7 +64,7 @@ class Plan:
         self._kernels = [call.kernel for call in everything]  # the numbers are their addresses
         self._expected = _expected(everything)
         bounds = np.cumsum([0, *map(len, shares)]).tolist()
-        numbers: list[int | Named] = [0, len(shares), *bounds]
+        numbers: list[int | Named] = [0, 0, len(shares), *bounds]
         waiting = _add_calls(numbers, [call for share in shares for call in share])
         while waiting:  # arrays of arguments, and of the calls of blocks, behind the calls
             place, call = waiting.pop(0)
@@ -98,6 +99,8 @@ class Plan:
         given = np.array([0, here, *self._given(values)], dtype=np.int64)
         np.add(self._template, given[self._selector], out=data)
         run_team(self._n_shares, here)
+        if (program := recorded()) is not None:
+            program.add(data, here, values.values())
 
     def _given(self, values: Mapping[str, Tensor | int]) -> list[int]:
         """Integers, and addresses of tensors; a group of one type is checked at a time."""

@@ -42,21 +42,22 @@ def call_k(*first_integers: str) -> str:
     return "\n".join(f"  {line}" for line in lines)
 
 
-# data: [next share, shares, first call of each share and one more, calls ...]; calls of a share run
-# in turn.
-_TEAM = f"""
+# data: [next share, shares done, shares, first call of each share and one more, calls ...]; calls
+# of a share run in turn.
+TEAM = f"""
 define void @team(ptr %data) {{
 entry:
-  %shares.at = getelementptr i64, ptr %data, i64 1
+  %done.at = getelementptr i64, ptr %data, i64 1
+  %shares.at = getelementptr i64, ptr %data, i64 2
   %shares = load i64, ptr %shares.at
-  %bounds = getelementptr i64, ptr %data, i64 2
-  %behind = add i64 %shares, 3
+  %bounds = getelementptr i64, ptr %data, i64 3
+  %behind = add i64 %shares, 4
   %calls = getelementptr i64, ptr %data, i64 %behind
   br label %claim
 claim:
   %share = atomicrmw add ptr %data, i64 1 seq_cst
   %any = icmp slt i64 %share, %shares
-  br i1 %any, label %begin, label %done
+  br i1 %any, label %begin, label %over
 begin:
   %first.at = getelementptr i64, ptr %bounds, i64 %share
   %first = load i64, ptr %first.at
@@ -66,12 +67,15 @@ begin:
 head:
   %k = phi i64 [ %first, %begin ], [ %k.next, %body ]
   %more = icmp slt i64 %k, %last
-  br i1 %more, label %body, label %claim
+  br i1 %more, label %body, label %end
 body:
 {call_k()}
   %k.next = add i64 %k, 1
   br label %head
-done:
+end:
+  %done = atomicrmw add ptr %done.at, i64 1 seq_cst
+  br label %claim
+over:
   ret void
 }}
 """
@@ -84,19 +88,23 @@ def n_threads() -> int:
 
 def run_team(n: int, data: int) -> None:
     """Run n shares that are described at address `data`, as above; returns when all are done."""
-    team = _team()
+    run_on_threads(_team(), n, data)
+
+
+def run_on_threads(kernel: Kernel, n: int, data: int) -> None:
+    """kernel(data) on each of n threads; returns when all are done."""
     if n == 1:
-        team(data)
+        kernel(data)
     elif (parallel := _gomp_parallel()) is not None:
-        parallel(team.address, data, n, 0)
+        parallel(kernel.address, data, n, 0)
     else:
-        for done in [_pool(n).submit(team, data) for _ in range(n)]:
+        for done in [_pool(n).submit(kernel, data) for _ in range(n)]:
             done.result()
 
 
 @cache
 def _team() -> Kernel:
-    return Kernel("team", _TEAM, n_integers=0)
+    return Kernel("team", TEAM, n_integers=0)
 
 
 @cache

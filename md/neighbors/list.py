@@ -8,15 +8,14 @@ Shifts count lattice vectors between the atoms where they are: positions are nev
 list or by those who use it.
 """
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fastequi.errors import InputError
-from fastequi.graph import Graph, sum_by_system
+from fastequi.graph import EdgeCut, Graph, sum_by_system
 from fastequi.md.neighbors.build import build_edges
 
 #: Added to the radius of a build in Å, so that rounding never loses an edge at the cutoff.
@@ -28,9 +27,6 @@ class _Built:
     """What the list was built from, per system, and its edges on the device.
 
     positions [atoms, 3] and cell [systems, 3, 3] are those of each system's own last build.
-    image_vectors [edges, 3] is edge_shift @ cell for image_cell, the cell of the last query.
-    scratch [3, edges] saves every query from asking the system for large pages; its first row
-    keeps the squared distances of the last query.
     """
 
     positions: Tensor
@@ -41,15 +37,12 @@ class _Built:
     edge_dst: Tensor
     edge_src: Tensor
     edge_shift: Tensor
-    image_vectors: Tensor
-    image_cell: Tensor
-    scratch: Tensor
 
 
 class NeighborList:
     """Neighbours within `cutoff` (Å) of a batch of systems, rebuilt when `skin` (Å) is used up.
 
-    `queries` counts calls of `graph`, `rebuilds` those that rebuilt at least one system.
+    `queries` counts calls of `update`, `rebuilds` those that rebuilt at least one system.
     """
 
     def __init__(self, cutoff: float, skin: float = 1.0) -> None:
@@ -63,6 +56,42 @@ class NeighborList:
         self.queries = 0
         self.rebuilds = 0
         self._built: _Built | None = None
+        self._cut: EdgeCut | None = None
+
+    def update(self, positions: Tensor, cell: Tensor, pbc: Tensor, system_idx: Tensor) -> bool:
+        """Whether the list had to be built again; arguments as in `Graph`."""
+        self.queries += 1
+        built, stale = self._stale_systems(positions, cell, pbc, system_idx)
+        if built is not None and not stale:
+            return False
+        self._rebuild(built, stale, positions, cell, pbc, system_idx)
+        self._cut = None
+        return True
+
+    def graph_with_skin(
+        self,
+        positions: Tensor,
+        atomic_numbers: Tensor,
+        cell: Tensor,
+        pbc: Tensor,
+        system_idx: Tensor,
+    ) -> Graph:
+        """The graph of all edges of the list, some longer than the cutoff; after `update`.
+
+        The tensors become the graph's own fields without being copied.
+        """
+        built = self._built
+        assert built is not None
+        return Graph(
+            positions=positions,
+            atomic_numbers=atomic_numbers,
+            cell=cell,
+            pbc=pbc,
+            system_idx=system_idx,
+            edge_src=built.edge_src,
+            edge_dst=built.edge_dst,
+            edge_shift=built.edge_shift,
+        )
 
     def graph(
         self,
@@ -76,47 +105,17 @@ class NeighborList:
 
         The tensors become the graph's own fields without being copied.
         """
-        self.queries += 1
-        built, stale = self._stale_systems(positions, cell, pbc, system_idx)
-        if built is None or stale:
-            built = self._rebuild(built, stale, positions, cell, pbc, system_idx)
-        elif not torch.equal(cell, built.image_cell):
-            edge_system = system_idx.index_select(0, built.edge_dst)
-            built.image_vectors = _image_vectors(cell, edge_system, built.edge_shift)
-            built.image_cell = cell.clone()
-        kept = self._within_cutoff(built, positions)
-        return Graph(
-            positions=positions,
-            atomic_numbers=atomic_numbers,
-            cell=cell,
-            pbc=pbc,
-            system_idx=system_idx,
-            edge_src=built.edge_src.index_select(0, kept),
-            edge_dst=built.edge_dst.index_select(0, kept),
-            edge_shift=built.edge_shift.index_select(0, kept),
-        )
+        everything = positions, atomic_numbers, cell, pbc, system_idx
+        self.update(positions, cell, pbc, system_idx)
+        if self._cut is None:
+            self._cut = EdgeCut(self.graph_with_skin(*everything), self.cutoff)
+        found = self._cut.graph(positions, cell)
+        return replace(found, atomic_numbers=atomic_numbers, pbc=pbc, system_idx=system_idx)
 
     def shortest_distance_A(self) -> float:
-        """Of all pairs at the last query, in Å; infinite where the list has none. Costs nothing."""
-        assert self._built is not None
-        distance2 = self._built.scratch[0]
-        return math.sqrt(float(distance2.min())) if distance2.numel() else math.inf
-
-    def _within_cutoff(self, built: _Built, positions: Tensor) -> Tensor:
-        """Indices of the edges within the cutoff now.
-
-        Component by component: the sum is rounded in the same order wherever the edge is stored.
-        """
-        distance2, d, x_dst = built.scratch
-        for axis in range(3):
-            x = positions[:, axis].contiguous()
-            into = distance2 if axis == 0 else d
-            torch.index_select(x, 0, built.edge_src, out=into)
-            torch.index_select(x, 0, built.edge_dst, out=x_dst)
-            into.sub_(x_dst).add_(built.image_vectors[axis]).square_()
-            if axis > 0:
-                distance2.add_(d)
-        return torch.nonzero(distance2 < self.cutoff**2).squeeze(1)
+        """Of all pairs at the last call of `graph`, in Å; infinite where the list has none."""
+        assert self._cut is not None
+        return self._cut.shortest_distance_A()
 
     def _stale_systems(
         self, positions: Tensor, cell: Tensor, pbc: Tensor, system_idx: Tensor
@@ -125,6 +124,10 @@ class NeighborList:
         built = self._built
         if built is None or not _same_systems(built, positions, pbc, system_idx):
             return None, []
+        if len(positions) and torch.equal(cell, built.cell):
+            furthest2 = (positions - built.positions).square_().sum(dim=1).max()
+            if 4.0 * furthest2 <= self.skin**2:  # then also beyond the motion of all
+                return built, []
         used = skin_used(
             built.positions, built.cell, positions, cell, pbc, system_idx, self.cutoff + self.skin
         )
@@ -139,7 +142,7 @@ class NeighborList:
         cell: Tensor,
         pbc: Tensor,
         system_idx: Tensor,
-    ) -> _Built:
+    ) -> None:
         """Build the stale systems on the host (all of them where there is no list yet)."""
         self.rebuilds += 1
         n_systems = cell.shape[0]
@@ -173,11 +176,7 @@ class NeighborList:
             edge_dst=edge_dst,
             edge_src=edge_src,
             edge_shift=edge_shift,
-            image_vectors=_image_vectors(cell, system_idx.index_select(0, edge_dst), edge_shift),
-            image_cell=cell.clone(),
-            scratch=positions.new_empty((3, edge_dst.shape[0])),
         )
-        return self._built
 
 
 def skin_used(
@@ -221,12 +220,6 @@ def _deformation(built_cell: Tensor, cell: Tensor, pbc: Tensor) -> Tensor:
     inverse = torch.linalg.pinv(built)
     identity = torch.eye(3, dtype=cell.dtype, device=cell.device)
     return inverse @ (cell * pbc.unsqueeze(2)) + (identity - inverse @ built)
-
-
-def _image_vectors(cell: Tensor, edge_system: Tensor, edge_shift: Tensor) -> Tensor:
-    """edge_shift @ cell as [3, edges] in Å, summed term by term so that rounding is the same."""
-    rows = [cell[:, k].index_select(0, edge_system) * edge_shift[:, k : k + 1] for k in range(3)]
-    return (rows[0] + rows[1] + rows[2]).T.contiguous()
 
 
 def _same_systems(built: _Built, positions: Tensor, pbc: Tensor, system_idx: Tensor) -> bool:

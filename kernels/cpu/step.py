@@ -1,0 +1,200 @@
+"""A step of dynamics on the CPU: everything between positions and forces that is not the network.
+
+    edges = SkinEdges(...)            # memory of a fixed size, for a list with a skin
+    edges.find()                      # edges within the cutoff, from edges.positions
+    ...                               # the network: energies, and `EdgeSums` of dE/dr
+    edges.collect(energies, sums)     # forces, energies, virial
+
+All of it are plans, so a program (`recording`) does it again for other positions.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fastequi.kernels.convolution.edges import Edges
+from fastequi.kernels.cpu.arrays import EdgeArrays
+from fastequi.kernels.cpu.channels import split_receivers
+from fastequi.kernels.cpu.convolution import EdgeSums
+from fastequi.kernels.cpu.geometry import arguments_of, kernel
+from fastequi.kernels.llvm import threads
+from fastequi.kernels.llvm.arguments import Named
+from fastequi.kernels.llvm.plan import Plan, PlannedCall
+from fastequi.kernels.llvm.program import recording
+from fastequi.kernels.llvm.target import lanes_of
+
+__all__ = ["SkinEdges", "SkinList", "energies", "recording"]
+
+#: Room for lists that follow, as a share of the first one.
+_ROOM = 1.1
+
+
+@dataclass(frozen=True)
+class SkinList:
+    """Edges up to the cutoff and a skin, in the order of receivers, which stand in that of species.
+
+    atoms     [atoms], which atom of the graph stands here
+    system    [atoms], of the atoms of the graph
+    edges     its senders and receivers are rows here
+    species   [edges], of the senders
+    reverse   [edges], which edge goes the other way
+    scale     [edges], see `Edges.stretch`, or None
+    """
+
+    atoms: Tensor
+    system: Tensor
+    edges: Edges
+    species: Tensor
+    reverse: Tensor
+    scale: Tensor | None
+
+
+class SkinEdges:
+    """Memory for the edges of a list, and of lists to come that are little longer.
+
+    positions      [atoms, 3] float64, in the order of the graph: to be written into
+    image_vectors  [3, room] float64, shift @ cell of each edge of the list: likewise
+    by_atom, by_species, vectors   edges within the cutoff, as the convolution takes them
+    forces [atoms, 3], energies [atoms], energy [systems], virial [systems, 3, 3]: what is found,
+    float64, in the order of the graph
+    """
+
+    def __init__(self, given: SkinList, n_systems: int, cutoff: float, dtype: torch.dtype) -> None:
+        n, room = len(given.atoms), int(given.edges.n_edges * _ROOM) + 64
+        self.n_atoms, self.n_systems, self.room, self.dtype = n, n_systems, room, dtype
+        self.is_scaled, lanes = given.scale is not None, lanes_of(dtype)
+        stride = room + lanes
+        self.sizes = {"edge_stride": stride, "skin_stride": room}
+        long = {"skin_start": n + 1, "atoms": n, "system": n, "counts": n, "row_start": n + 1}
+        of_edges = ("skin_atom", "skin_sender", "skin_sender_species", "reverse", "sender",
+                    "sender_species", "kept", "place")  # fmt: skip
+        long |= dict.fromkeys(of_edges, room)
+        self.tensors = {name: torch.zeros(size, dtype=torch.int64) for name, size in long.items()}
+        exact = {
+            "positions": (n, 3), "image_vectors": (3, room), "cutoff2": (1,), "nearest2": (n,),
+            "exact": (room, 3), "gradient": (room, 3), "received": (n, 3), "virials": (n, 9),
+            "forces": (n, 3), "energies": (n,), "energy": (n_systems,), "virial": (n_systems, 9),
+        }  # fmt: skip
+        self.tensors |= {k: torch.zeros(shape, dtype=torch.float64) for k, shape in exact.items()}
+        self.tensors["cutoff2"].fill_(cutoff**2)
+        self.tensors["vectors"] = torch.ones((3, stride), dtype=dtype)
+        if self.is_scaled:
+            self.tensors |= {
+                "cutoff_scale": torch.ones((1, stride), dtype=dtype),
+                "skin_scale": torch.ones(room, dtype=dtype),
+            }
+        self.vectors = self.tensors["vectors"].T
+        self.cuts = self._cuts(given)
+        self._blocks(given)
+        self.take_(given)
+
+    def __getattr__(self, name: str) -> Tensor:
+        if name == "tensors" or name not in self.tensors:
+            raise AttributeError(name)
+        return self.tensors[name]
+
+    def _cuts(self, given: SkinList) -> list[int]:
+        pieces = split_receivers(given.edges.row_start, threads.n_threads())
+        return [0, *(last for _, last in pieces)]
+
+    def _blocks(self, given: SkinList) -> None:
+        """Receivers whose edges are made ready at a time, and the most edges that they may have."""
+        lanes, n = lanes_of(self.dtype), self.n_atoms
+        self.block = min(max(2 * lanes * n // max(given.edges.n_edges, 1), 1), max(n, 1))
+        most = int(_most(given.edges.row_start, self.block) * _ROOM)
+        stride = (most + 2 * lanes - 1) // lanes * lanes
+        sizes = {"n_receivers": n, "edge_stride": self.sizes["edge_stride"], "block": self.block,
+                 "scratch_stride": stride}  # fmt: skip
+        self.most = stride - lanes + 1
+        tensors = {name: self.tensors[name] for name in ("row_start", "sender", "vectors")}
+        if self.is_scaled:
+            tensors["cutoff_scale"] = self.tensors["cutoff_scale"]
+        arrays = EdgeArrays(tensors, sizes, self.room, {threads.n_threads(): self.cuts})
+        scale = self.tensors["cutoff_scale"][0] if self.is_scaled else None
+        self.by_atom = Edges(self.sender, self.sender, self.row_start, scale)
+        self.by_atom.keep("vectors", (self.vectors,), self.dtype, lambda: arrays)
+        self.by_species = self.by_atom.from_senders(self.sender_species)
+
+    def fits(self, given: SkinList, n_systems: int) -> bool:
+        """Whether there is room for another list of the same atoms."""
+        return (
+            given.edges.n_edges <= self.room
+            and n_systems == self.n_systems
+            and (given.scale is not None) == self.is_scaled
+            and _most(given.edges.row_start, self.block) <= self.most
+            and torch.equal(given.atoms, self.atoms)
+            and torch.equal(given.system, self.system)
+        )
+
+    def take_(self, given: SkinList) -> None:
+        """Another list."""
+        n = given.edges.n_edges
+        self.atoms.copy_(given.atoms)
+        self.system.copy_(given.system)
+        self.skin_start.copy_(given.edges.row_start)
+        self.skin_sender[:n] = given.edges.sender
+        self.skin_atom[:n] = given.atoms[given.edges.sender]
+        self.skin_sender_species[:n] = given.species
+        self.reverse[:n] = given.reverse
+        if given.scale is not None:
+            self.skin_scale[:n] = given.scale
+
+    def find(self) -> None:
+        """The edges within the cutoff now."""
+        _plan(("count",), self.dtype, self.is_scaled, len(self.cuts) - 1).run(self._values())
+        _plan(("pack",), self.dtype, self.is_scaled, len(self.cuts) - 1).run(self._values())
+
+    def collect(self, sorted_energies: Tensor, sums: EdgeSums) -> None:
+        """From the energies of the rows, float64, and dE/dr."""
+        shares = sums.tensor.shape[0]
+        values = self._values() | {"sorted_energies": sorted_energies, "dvectors": sums.tensor}
+        values |= {"shares": shares, "n_systems": self.n_systems, "n_atoms": self.n_atoms}
+        _plan(("gather",), self.dtype, self.is_scaled, len(self.cuts) - 1).run(values)
+        _plan(("forces", "totals"), self.dtype, self.is_scaled, len(self.cuts) - 1).run(values)
+
+    def shortest_distance_A(self) -> float:
+        """Of all edges of the list, where it has one."""
+        return math.sqrt(float(self.nearest2.min())) if self.n_atoms else math.inf
+
+    def _values(self) -> dict[str, Tensor | int]:
+        cuts = {f"cut{k}": cut for k, cut in enumerate(self.cuts)}
+        return self.tensors | self.sizes | cuts
+
+
+def energies(read: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """scale read + shift [atoms] in eV, float64, from what is read out."""
+    out = torch.empty(len(scale), dtype=torch.float64)
+    values = {"read": read, "scale": scale, "shift": shift, "out": out, "cut0": 0}
+    _plan(("energies",), read.dtype, False, 1).run(values | {"cut1": len(scale)})
+    return out
+
+
+def _most(row_start: Tensor, block: int) -> int:
+    """Edges of any so many receivers that follow each other."""
+    if len(row_start) <= block:
+        return int(row_start[-1])
+    return int((row_start[block:] - row_start[:-block]).max())
+
+
+@functools.cache
+def _plan(names: Sequence[str], dtype: torch.dtype, is_scaled: bool, shares: int) -> Plan:
+    """Threads share receivers; what is 'totals' is for one of them."""
+    work: list[list[PlannedCall]] = []
+    for share in range(shares):
+        rows = Named(f"cut{share}"), Named(f"cut{share + 1}")
+        work.append([])
+        for name in names:
+            integers = (0, Named("n_atoms"), Named("n_systems"), 0)
+            if name != "totals":
+                integers = (*rows, 0, 0)
+            elif share:
+                continue
+            kinds = arguments_of(name, dtype, is_scaled).kinds
+            arguments = {argument: Named(argument) for argument in kinds}
+            called = kernel(name, dtype, is_scaled)
+            work[-1].append(PlannedCall(called, integers, arguments))
+    return Plan(work)
