@@ -24,6 +24,8 @@ SECTIONS = (
     ("peers", "Whole models beside their own packages", (
         ("time", "ms/atom"), ("fastequi is faster", "x"), ("memory above import", "MB"),
         ("fastequi needs less memory", "x"), ("forces differ by", "eV/Å"))),
+    ("small", "Molecules and small cells as ASE calculators", (
+        ("time", "ms/call"), ("fastequi is faster", "x"), ("forces differ by", "eV/Å"))),
     ("training", "Steps of training beside NequIP's", (
         ("time", "ms/step"), ("speed", "frames/s"), ("fastequi is faster", "x"),
         ("memory above import", "MB"), ("fastequi needs less memory", "x"),
