@@ -34,7 +34,7 @@ _ALIASES = {
 #: Ensembles of other programs.
 _NOT_OFFERED = {
     "dynamics.ensemble": (
-        "nvt-nose-hoover", "nvt-csvr", "nvt-berendsen", "npt-mttk", "npt-csvr", "npt-berendsen",
+        "nvt-berendsen", "npt-mttk", "npt-csvr", "npt-berendsen",
         "npt-langevin", "nph", "minimize", "nvt", "npt",
     ),
 }  # fmt: skip
