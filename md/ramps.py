@@ -10,8 +10,7 @@ In Python a number, a `Ramp`, or a sequence with one of these per system. In a T
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
-from typing import Annotated, Any, TypeAlias, TypeGuard
+from typing import Annotated, Any, TypeAlias
 
 import torch
 from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
@@ -45,7 +44,7 @@ class Schedule:
 
     def __init__(self, target: Target, state: State, what: str) -> None:
         """`what` they are, for the InputError where there is not one, or one per system."""
-        given = [target] * state.n_systems if _is_one(target) else list(target)
+        given = _each(target, state.n_systems)
         if len(given) != state.n_systems:
             raise InputError(
                 f"{len(given)} {what} for {state.n_systems} systems; give one, or one per system"
@@ -81,12 +80,14 @@ def temperature_schedule(temperature_K: Target, state: State, positive: bool = F
 
 def first_value(target: Target) -> float:
     """At step 0, of the first system."""
-    value = target if _is_one(target) else target[0]
+    value = _each(target, 1)[0]
     return value.start if isinstance(value, Ramp) else float(value)
 
 
-def _is_one(target: Target) -> TypeGuard[float | Ramp]:
-    return isinstance(target, Real | Ramp)
+def _each(target: Target, n_systems: int) -> list[float | Ramp]:
+    if isinstance(target, int | float | Ramp):
+        return [target] * n_systems
+    return list(target)
 
 
 def has_ramp(target: Any) -> bool:

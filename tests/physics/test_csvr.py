@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase_argon import ARGON
 from canonical import (
     Samples,
     assert_energy_is_shared_equally,
@@ -22,11 +23,10 @@ from fastequi.md.noise import THERMOSTAT_STREAM, normal_noise
 from fastequi.md.ramps import Ramp
 from fastequi.md.simulation import Simulation
 from fastequi.md.state import State, kinetic_energy, momentum, state_from_atoms
-from fastequi.md.testing import LennardJones, NoForces
+from fastequi.md.testing import NoForces
 from fastequi.md.velocities import internal_kinetic_energy, maxwell_boltzmann_
 from fastequi.units import BOLTZMANN_eV_PER_K
 
-ARGON = LennardJones(switch_A=5.0, cutoff=6.5)
 kT = BOLTZMANN_eV_PER_K * 300.0
 
 

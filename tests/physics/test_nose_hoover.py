@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase_argon import ARGON
 from canonical import (
     Samples,
     assert_energy_is_shared_equally,
@@ -22,11 +23,8 @@ from fastequi.md.integrators.chains import Chain
 from fastequi.md.ramps import Ramp
 from fastequi.md.simulation import Simulation
 from fastequi.md.state import momentum, state_from_atoms
-from fastequi.md.testing import LennardJones
 from fastequi.md.velocities import maxwell_boltzmann_
 from fastequi.units import BOLTZMANN_eV_PER_K
-
-ARGON = LennardJones(switch_A=5.0, cutoff=6.5)
 
 
 @pytest.fixture(scope="module")

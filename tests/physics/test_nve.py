@@ -4,18 +4,13 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms, units
-from ase.calculators.calculator import Calculator, all_changes
 from ase.md.verlet import VelocityVerlet as AseVelocityVerlet
-from ase.stress import full_3x3_to_voigt_6_stress
+from ase_argon import ARGON, AseArgon
 from conserved import invariant_error, slope_meV_per_atom_per_ps
 
 from fastequi.md.integrators import VelocityVerlet
-from fastequi.md.neighbors import NeighborList
 from fastequi.md.simulation import Simulation
 from fastequi.md.state import State, atoms_per_system, momentum, state_from_atoms, state_to_atoms
-from fastequi.md.testing import LennardJones
-
-ARGON = LennardJones(switch_A=5.0, cutoff=6.5)
 
 
 def test_the_energy_error_falls_fourfold_when_the_timestep_is_halved(warm_argon: Atoms) -> None:
@@ -54,26 +49,6 @@ def thermal_momentum(state: State) -> torch.Tensor:
     """Atoms times the rms momentum of an atom: [systems]."""
     squared = (state.masses.unsqueeze(1) * state.velocities).square().sum(dim=1)
     return atoms_per_system(state) * squared.mean().sqrt()
-
-
-class AseArgon(Calculator):
-    """The same potential for ASE, with its own list at every call."""
-
-    implemented_properties = ["energy", "forces", "stress"]  # noqa: RUF012
-
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
-        super().calculate(atoms, properties, system_changes)
-        assert isinstance(self.atoms, Atoms)
-        s = state_from_atoms(self.atoms)
-        neighbors = NeighborList(ARGON.cutoff, 0.0)
-        prediction = ARGON.compute(
-            neighbors.graph(s.positions, s.atomic_numbers, s.cell, s.pbc, s.system_idx)
-        )
-        self.results = {
-            "energy": float(prediction.energy),
-            "forces": prediction.forces.numpy(),
-            "stress": full_3x3_to_voigt_6_stress(prediction.stress[0].numpy()),
-        }
 
 
 def test_the_trajectory_is_ases(warm_argon: Atoms) -> None:
