@@ -22,7 +22,7 @@ from fastequi.md.velocities import maxwell_boltzmann_
 from fastequi.units import BOLTZMANN_eV_PER_K, GPA_PER_eV_PER_A3
 
 #: A gas of so many atoms, systems; its volume without fluctuations is N kT / P.
-GAS_ATOMS, GASES, GAS_K, GAS_GPA = 32, 120, 300.0, 0.01
+GAS_ATOMS, GASES, GAS_K, GAS_GPA = 32, 60, 300.0, 0.1
 GAS_UNIT_A3 = BOLTZMANN_eV_PER_K * GAS_K / (GAS_GPA / GPA_PER_eV_PER_A3)
 
 
@@ -41,11 +41,11 @@ def ideal_gases(start: float) -> State:
 
 
 def assert_gas_volumes_are_exact(
-    integrator: Integrator, start: float = 0.9, wait: int = 900, apart: int = 300, samples: int = 4
+    integrator: Integrator, start: float = 0.9, wait: int = 900, apart: int = 300, samples: int = 5
 ) -> State:
     """V is Gamma(N, kT / P): V^(N - 1) of the relative motion of N, times exp(-P V / kT)."""
     state = ideal_gases(start)
-    simulation = Simulation(state, NoForces(cutoff=0.5), integrator, skin_A=4.0)
+    simulation = Simulation(state, NoForces(cutoff=0.5), integrator, skin_A=3.0)
     simulation.run(wait)
     seen = []
     for _ in range(samples):
@@ -69,7 +69,7 @@ class Samples:
     """Volume, potential energy and V (P - P0) as a tensor, of every system."""
 
     pressure: torch.Tensor
-    every: int = 20
+    every: int = 7  # in no ratio to the period of a cell
     after: int = 300
     volume: list[torch.Tensor] = field(default_factory=list)
     potential: list[torch.Tensor] = field(default_factory=list)
@@ -129,8 +129,10 @@ def assert_volumes_at_two_pressures_are_boltzmann(samples: Samples) -> None:
     assert np.abs(np.asarray(sigmas)).max() < 3.0
 
 
-def assert_pressure_is_in_equilibrium(samples: Samples, axes: str, shears: bool) -> None:
-    """<V (P - P0)> = -kT and <(V - <V>) (V (P - P0) + kT)> = -kT <V> for every free axis.
+def assert_pressure_is_in_equilibrium(
+    samples: Samples, axes: str, shears: bool, fluctuations: bool = True
+) -> None:
+    """<V (P - P0)> = -kT and <(V - <V>) (V (P - P0) + kT)> = -kT <V> over the free axes.
 
     What follows when a total derivative with respect to a strain is averaged with the weight
     V exp(-beta (E + P0 V)): the first is the mean pressure, the second its correlation with V.
@@ -149,15 +151,15 @@ def assert_pressure_is_in_equilibrium(samples: Samples, axes: str, shears: bool)
     for k in free:
         check(drive[:, :, k, k], -kT, 2.0 * kT)
     mean_drive = drive.diagonal(dim1=2, dim2=3)[:, :, free].mean(dim=2)
-    deviation = (volume - volume.mean(dim=(0, 1))) / volume.mean(dim=(0, 1))
-    check(deviation * (mean_drive + kT), -kT, 0.1 * kT)
+    if fluctuations:
+        deviation = (volume - volume.mean(dim=(0, 1))) / volume.mean(dim=(0, 1))
+        check(deviation * (mean_drive + kT), -kT, 0.15 * kT)
     if shears:
         check(drive[:, :, 0, 1], 0.0, 2.0 * kT)
 
 
-def assert_mean_pressure_is_in_equilibrium(samples: Samples) -> None:
-    """The same for isotropic coupling, of the mean over axes."""
+def isotropic_part(samples: Samples) -> Samples:
+    """With the mean over axes in the place of each."""
     mean = [d.diagonal(dim1=1, dim2=2).mean(dim=1) for d in samples.drive]
-    isotropic = [torch.diag_embed(m.unsqueeze(1).expand(-1, 3)) for m in mean]
-    of_mean = Samples(samples.pressure, volume=samples.volume, drive=isotropic)
-    assert_pressure_is_in_equilibrium(of_mean, "x", shears=False)
+    drive = [torch.diag_embed(m.unsqueeze(1).expand(-1, 3)) for m in mean]
+    return Samples(samples.pressure, volume=samples.volume, drive=drive)
