@@ -17,6 +17,7 @@ from fastequi.md.config import Config, to_toml
 from fastequi.md.disagreement import Disagreeing, TooUncertain
 from fastequi.md.integrators import INTEGRATORS
 from fastequi.md.integrators.integrator import parameters
+from fastequi.md.ramps import first_value, has_ramp
 from fastequi.md.simulation import Simulation
 from fastequi.md.state import State, state_from_atoms
 from fastequi.md.structure import read_structure
@@ -144,7 +145,7 @@ def drawing_temperature_K(config: Config, atoms: Atoms) -> float | None:
     stay equal, and the dynamics would be those of one cell. They are drawn anew, as warm as it is.
     """
     if not atoms.has("momenta"):
-        return config.dynamics.temperature_K
+        return first_value(config.dynamics.temperature_K)
     copies = math.prod(config.system.supercell)
     return None if copies == 1 else internal_temperature_K(atoms[: len(atoms) // copies])
 
@@ -162,7 +163,10 @@ def fingerprint_of(config: Config, atoms: Atoms, potential: LoadedModel) -> dict
     for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, atoms.get_masses(),
                   atoms.get_momenta()):  # fmt: skip
         digest.update(array.tobytes())
-    dynamics = config.dynamics.model_dump(exclude={"steps", "device"}, exclude_none=True)
+    free = {"steps", "device"}
+    if any(map(has_ramp, dict(config.dynamics).values())):
+        free.remove("steps")  # a ramp over more steps is another ramp
+    dynamics = config.dynamics.model_dump(exclude=free, exclude_none=True)
     return {
         "model.sha256": potential.sha256,
         "model.dtype": potential.dtype_name,

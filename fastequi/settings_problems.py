@@ -15,8 +15,8 @@ from pydantic_core import ErrorDetails
 CHOICE = "choice"
 _NO_DEFAULT = "default_factory_not_called"
 
-_UNITS = {"_eV_per_A": "eV/Å", "_fs": "fs", "_per_ps": "1/ps", "_K": "kelvin", "_A": "Å",
-          "_minutes": "minutes"}  # fmt: skip
+_UNITS = {"_eV_per_A": "eV/Å", "_per_GPa": "1/GPa", "_GPa": "GPa", "_fs": "fs", "_per_ps": "1/ps",
+          "_K": "kelvin", "_A": "Å", "_minutes": "minutes"}  # fmt: skip
 
 _EXPECTED_TYPES = {
     "bool_type": "true or false",

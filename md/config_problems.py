@@ -15,6 +15,16 @@ _ALIASES = {
     "temperature_k": "temperature_K",
     "t": "temperature_K",
     "gamma": "friction_per_ps",
+    "tdamp": "thermostat_time_fs",
+    "tau_t": "thermostat_time_fs",
+    "thermostat_time": "thermostat_time_fs",
+    "pressure": "pressure_GPa",
+    "pressure_gpa": "pressure_GPa",
+    "pdamp": "barostat_time_fs",
+    "tau_p": "barostat_time_fs",
+    "barostat_time": "barostat_time_fs",
+    "compressibility": "compressibility_per_GPa",
+    "mask": "barostat_axes",
     "n_steps": "steps",
     "nsteps": "steps",
     "file": "structure",
@@ -34,7 +44,7 @@ _ALIASES = {
 #: Ensembles of other programs.
 _NOT_OFFERED = {
     "dynamics.ensemble": (
-        "nvt-nose-hoover", "nvt-csvr", "nvt-berendsen", "npt-mttk", "npt-csvr", "npt-berendsen",
+        "nvt-berendsen", "npt-mttk", "npt-csvr", "npt-berendsen",
         "npt-langevin", "nph", "minimize", "nvt", "npt",
     ),
 }  # fmt: skip

@@ -20,7 +20,7 @@ from torch import Tensor
 from fastequi.errors import InputError
 
 #: What the numbers are for; each use has its own stream.
-THERMOSTAT_STREAM, VELOCITIES_STREAM = 0, 1
+THERMOSTAT_STREAM, VELOCITIES_STREAM, BAROSTAT_STREAM = 0, 1, 2
 
 _MASK32 = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)

@@ -18,6 +18,7 @@ from ase import Atoms
 from torch import Tensor
 
 from fastequi.errors import PhysicsError
+from fastequi.md.barostats.checks import LARGEST_STRAIN
 from fastequi.md.checks import NAMED_AT_MOST, atom_name, check_atoms, check_state
 from fastequi.md.integrators import Integrator
 from fastequi.md.neighbors import NeighborList
@@ -133,7 +134,8 @@ class Simulation:
                     observer(self)
 
     def _forces_(self, state: State) -> None:
-        """Refresh energy, forces and stress, after a look at the positions themselves."""
+        """Refresh energy, forces and stress, after a look at cell and positions themselves."""
+        self._check_strain(state)
         self._check_motion(state)
         with self._timed("neighbors"):
             topology = state.cell, state.pbc, state.system_idx
@@ -157,6 +159,21 @@ class Simulation:
             yield
         finally:
             self.phases_s[phase] += time.perf_counter() - started
+
+    def _check_strain(self, state: State) -> None:
+        strain = self.integrator.strain_of_step(state)
+        if strain is None or not bool((strain > LARGEST_STRAIN).any()):
+            return
+        worst = int(strain.argmax())
+        step, percent = state.step + 1, 100.0 * float(strain[worst])
+        self._go_back_(state)
+        raise PhysicsError(
+            f"the barostat is too fast: at step {step} it strained the cell of system {worst} by "
+            f"{percent:.2g} % (limit {100 * LARGEST_STRAIN:g} %).\nThe last good step is "
+            f"{state.step}. What may help: a longer barostat_time_fs; a smaller timestep_fs (now "
+            f"{self.integrator.timestep_fs:g}); with npt-scr, a smaller compressibility_per_GPa; a "
+            "larger supercell; relaxing structure and cell first."
+        )
 
     def _check_motion(self, state: State) -> None:
         moved = (state.positions - self._last_good.positions).norm(dim=1)
@@ -184,8 +201,7 @@ class Simulation:
         lines = [f"{atom_name(state, a)}: {happened[a]}" for a in atoms[:NAMED_AT_MOST]]
         if len(atoms) > len(lines):
             lines.append(f"and {len(atoms) - len(lines)} more atoms")
-        for field in fields(State):
-            setattr(state, field.name, getattr(self._last_good, field.name))
+        self._go_back_(state)
         raise PhysicsError(
             f"the simulation failed at step {failed_step}:\n- "
             + "\n- ".join(lines or ["the energy is not finite"])
@@ -193,3 +209,8 @@ class Simulation:
             f"{self.integrator.timestep_fs:g}); relaxing the structure first; a model that was "
             "trained on this chemistry, at this density and temperature."
         )
+
+    def _go_back_(self, state: State) -> None:
+        """To the last good step."""
+        for field in fields(State):
+            setattr(state, field.name, getattr(self._last_good, field.name))

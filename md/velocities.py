@@ -14,9 +14,9 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from fastequi.errors import InputError
 from fastequi.graph import sum_by_system
 from fastequi.md.noise import VELOCITIES_STREAM, normal_noise
+from fastequi.md.ramps import Target, temperature_schedule
 from fastequi.md.state import (
     State,
     atoms_per_system,
@@ -28,16 +28,14 @@ from fastequi.md.state import (
 from fastequi.units import ACCELERATION_A_PER_FS2, BOLTZMANN_eV_PER_K
 
 
-def maxwell_boltzmann_(
-    state: State, temperature_K: float | Sequence[float], seed: int | Sequence[int]
-) -> None:
+def maxwell_boltzmann_(state: State, temperature_K: Target, seed: int | Sequence[int]) -> None:
     """Draw the velocities of every system at its temperature, total momentum zero.
 
-    temperature_K: one for all or one per system. seed: see `fastequi.md.noise.AtomNoise`.
+    temperature_K: see `fastequi.md.ramps`. seed: see `fastequi.md.noise.AtomNoise`.
     Velocities are not rescaled: the kinetic energy is a draw from its distribution with 3N - 3
     degrees of freedom. A single atom keeps its thermal momentum.
     """
-    temperature = temperature_per_system(temperature_K, state)
+    temperature = temperature_schedule(temperature_K, state).at(state.step)
     noise = normal_noise(seed, state.step, VELOCITIES_STREAM, state.system_idx)
     state.velocities = noise * thermal_speed(state, temperature).unsqueeze(1)
     for _ in range(2):  # the second pass removes the rounding of the first
@@ -78,15 +76,3 @@ def thermal_speed(state: State, temperature: Tensor) -> Tensor:
     """sqrt(kT/m) of every atom [atoms] in Å/fs; temperature [systems] in K."""
     kT = BOLTZMANN_eV_PER_K * temperature[state.system_idx]
     return (kT * ACCELERATION_A_PER_FS2 / state.masses).sqrt()
-
-
-def temperature_per_system(temperature_K: float | Sequence[float], state: State) -> Tensor:
-    """Temperatures [systems] in K from one number or one per system; InputError otherwise."""
-    given = torch.as_tensor(temperature_K, dtype=torch.float64, device=state.device)
-    if given.ndim == 1 and len(given) != state.n_systems:
-        raise InputError(
-            f"{len(given)} temperatures for {state.n_systems} systems; give one, or one per system"
-        )
-    if not bool((given >= 0.0).all()):
-        raise InputError(f"temperatures in K must be zero or positive; got {temperature_K}")
-    return given.expand(state.n_systems)

@@ -47,16 +47,20 @@ EVERY = {**INTEGRATORS, ToyThermostat.ensemble: ToyThermostat}
 Dynamics = with_own_keys(SharedDynamics, EVERY)
 
 
+SHEAR = np.eye(3) + 0.03 * np.array([[0, 1, 0], [1, 0, 0.5], [0, 0.5, 1]])
+
+
 def argon() -> State:
     state = state_from_atoms([bulk("Ar", a=5.3, cubic=True).repeat(2), bulk("Ar").repeat(3)])
     maxwell_boltzmann_(state, 60.0, seed=1)
     return state
 
 
-def integrator_of(name: str) -> Integrator:
-    """With its defaults, as md.toml makes it."""
+def integrator_of(name: str, **own: object) -> Integrator:
+    """With its defaults, as md.toml makes it, and parameters of its own."""
     settings = Dynamics(ensemble=name, steps=1)
-    return EVERY[name](**{key: getattr(settings, key) for key in parameters(EVERY[name])})
+    defaults = {key: getattr(settings, key) for key in parameters(EVERY[name])}
+    return EVERY[name](**{**defaults, **own})
 
 
 def same_bits(a: State, b: State) -> bool:
@@ -119,6 +123,30 @@ def test_a_failure_goes_back_to_the_last_good_step(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EVERY)
+def test_a_system_of_a_batch_moves_as_it_does_alone(name: str) -> None:
+    """Systems of different size, shape, temperature; the noise of a system is that of its seed."""
+    systems = [bulk("Ar", a=5.3, cubic=True).repeat(2), bulk("Ar").repeat(3), bulk("Ar").repeat(2)]
+    systems[1].set_cell(systems[1].cell.array @ SHEAR, scale_atoms=True)
+    temperatures, seeds = [60.0, 30.0, 90.0], [5, 6, 7]
+    seeded = "seed" in parameters(EVERY[name])
+
+    def moved(chosen: slice) -> State:
+        state = state_from_atoms(systems[chosen])
+        maxwell_boltzmann_(state, temperatures[chosen], seeds[chosen])
+        own = {"seed": seeds[chosen]} if seeded else {}
+        integrator = integrator_of(name, timestep_fs=3.0, **own)
+        Simulation(state, LennardJones(), integrator).run(40)
+        return state
+
+    batch = moved(slice(0, 3))
+    for k in range(3):
+        alone, mine = moved(slice(k, k + 1)), batch.system_idx == k
+        torch.testing.assert_close(batch.positions[mine], alone.positions, rtol=0.0, atol=1e-10)
+        torch.testing.assert_close(batch.velocities[mine], alone.velocities, rtol=0.0, atol=1e-12)
+        torch.testing.assert_close(batch.cell[k], alone.cell[0], rtol=0.0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_it_knows_its_name_and_cannot_remember(name: str) -> None:
     integrator = integrator_of(name)
     assert integrator.ensemble == name
@@ -177,7 +205,9 @@ def test_keys_belong_to_their_ensemble() -> None:
     info = Dynamics.model_fields["toy_time_fs"]
     assert info.description == "fs, in which it answers, of nvt-toy"
     meaning = Dynamics.model_fields["ensemble"].description
-    assert meaning == "nve (velocity Verlet), nvt-langevin (BAOAB) or nvt-toy (a toy)"
+    assert meaning is not None
+    assert meaning.startswith("nve (velocity Verlet), nvt-langevin (BAOAB), ")
+    assert meaning.endswith(" or nvt-toy (a toy)")
     assert next(iter(Dynamics.model_fields)) == "ensemble"
 
 

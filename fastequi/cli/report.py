@@ -17,7 +17,7 @@ from fastequi.md.velocities import drift_velocity
 from fastequi.run import Setup
 
 #: How the names of parameters end -> how the unit is written.
-_SYMBOLS = {"per_ps": "/ps", "fs": "fs", "K": "K", "GPa": "GPa"}
+_SYMBOLS = {"per_ps": "/ps", "per_GPa": "/GPa", "fs": "fs", "K": "K", "GPa": "GPa"}
 
 #: Columns of the log that an ensemble may hold at a value -> what, in which unit, decimals.
 _CONTROLLED = {"temperature_K": ("temperature", "K", 1), "pressure_GPa": ("pressure", "GPa", 3)}
@@ -81,7 +81,7 @@ def in_words(description: Mapping[str, object]) -> str:
     words = [str(parameters.pop("ensemble"))]
     for name, value in parameters.items():
         unit = next((unit for unit in _SYMBOLS if name.endswith(f"_{unit}")), "")
-        text = f"{value:g}" if isinstance(value, float) else str(value)
+        text = ", ".join(map(_number, value)) if isinstance(value, tuple) else _number(value)
         what = name.removesuffix(f"_{unit}").replace("_", " ")
         words.append(f"{what} {text} {_SYMBOLS.get(unit, '')}".rstrip())
     return ", ".join(words)
@@ -109,6 +109,10 @@ def physics(log: Path, description: Mapping[str, object], atoms: int) -> str:
     energy = "conserved energy" if controlled else "energy"
     span_ps = time_ps[-1] - time_ps[0]
     return "\n".join([*lines, f"{energy} drift {drift:.3g} meV/atom/ps over {span_ps:.4g} ps"])
+
+
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _cell(setup: Setup) -> str:

@@ -68,6 +68,10 @@ class Integrator(ABC):
     def conserved_energy(self, state: State) -> Tensor:
         """The invariant [systems] in eV: exact dynamics leave it as it is."""
 
+    def strain_of_step(self, state: State) -> Tensor | None:
+        """How much the last step has strained each cell [systems]; None where cells stay."""
+        return None
+
     def extra_state(self, state: State) -> dict[str, Tensor]:
         """What this ensemble needs in `State.extra`, as it is before the first step.
 

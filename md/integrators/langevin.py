@@ -16,8 +16,8 @@ from torch import Tensor
 from fastequi.md.integrators.integrator import Integrator, PerBatch, check_positive
 from fastequi.md.integrators.steps import drift_, kick_, ornstein_uhlenbeck_
 from fastequi.md.noise import THERMOSTAT_STREAM, AtomNoise
+from fastequi.md.ramps import Schedule, Target, temperature_schedule
 from fastequi.md.state import State, atoms_per_system, kinetic_energy
-from fastequi.md.velocities import temperature_per_system
 from fastequi.settings import Positive
 
 
@@ -33,10 +33,10 @@ class LangevinBAOAB(Integrator):
     method = "BAOAB"
 
     timestep_fs: float
-    temperature_K: float | Sequence[float]
+    temperature_K: Target
     friction_per_ps: Annotated[Positive, Field(description="1/ps")] = 1.0
     seed: int | Sequence[int] = 0
-    _bath: PerBatch[tuple[AtomNoise, Tensor]] = field(
+    _bath: PerBatch[tuple[AtomNoise, Schedule]] = field(
         init=False, repr=False, compare=False, default_factory=PerBatch
     )
 
@@ -46,6 +46,7 @@ class LangevinBAOAB(Integrator):
 
     def extra_state(self, state: State) -> dict[str, Tensor]:
         """No heat yet."""
+        self._bath.get(state, self._make_bath)  # says what is wrong with the temperatures
         return {"heat": torch.zeros(state.n_systems, dtype=torch.float64, device=state.device)}
 
     def step_(self, state: State, forces_: Callable[[State], None]) -> None:
@@ -64,12 +65,13 @@ class LangevinBAOAB(Integrator):
         before = kinetic_energy(state)
         friction_per_fs = self.friction_per_ps * 1e-3
         drawn = noise.normal(state.step, THERMOSTAT_STREAM)
-        ornstein_uhlenbeck_(state, friction_per_fs, temperature, self.timestep_fs, drawn)
+        now = temperature.at(state.step)
+        ornstein_uhlenbeck_(state, friction_per_fs, now, self.timestep_fs, drawn)
         state.extra["heat"] += kinetic_energy(state) - before
 
-    def _make_bath(self, state: State) -> tuple[AtomNoise, Tensor]:
+    def _make_bath(self, state: State) -> tuple[AtomNoise, Schedule]:
         noise = AtomNoise(self.seed, state.system_idx)
-        return noise, temperature_per_system(self.temperature_K, state)
+        return noise, temperature_schedule(self.temperature_K, state)
 
     def degrees_of_freedom(self, state: State) -> Tensor:
         """3N: the bath exchanges momentum too."""

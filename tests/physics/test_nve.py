@@ -1,67 +1,29 @@
 """Velocity Verlet as physics: order, reversibility, conservation, and agreement with ASE."""
 
-import ase.build
 import numpy as np
 import pytest
 import torch
 from ase import Atoms, units
-from ase.calculators.calculator import Calculator, all_changes
 from ase.md.verlet import VelocityVerlet as AseVelocityVerlet
-from ase.stress import full_3x3_to_voigt_6_stress
+from ase_argon import ARGON, AseArgon
+from conserved import invariant_error, slope_meV_per_atom_per_ps
 
 from fastequi.md.integrators import VelocityVerlet
-from fastequi.md.neighbors import NeighborList
-from fastequi.md.observers import thermodynamics
 from fastequi.md.simulation import Simulation
 from fastequi.md.state import State, atoms_per_system, momentum, state_from_atoms, state_to_atoms
-from fastequi.md.testing import LennardJones
-from fastequi.md.velocities import maxwell_boltzmann_
-
-ARGON = LennardJones(switch_A=5.0, cutoff=6.5)
-
-
-@pytest.fixture(scope="module")
-def warm_argon() -> Atoms:
-    """32 atoms of argon around 40 K, off the lattice."""
-    state = state_from_atoms(ase.build.bulk("Ar", "fcc", a=5.45, cubic=True).repeat(2))
-    maxwell_boltzmann_(state, 80.0, 1)
-    Simulation(state, ARGON, VelocityVerlet(4.0)).run(150)
-    return state_to_atoms(state)[0]
-
-
-class Energies:
-    """Total energy of every step."""
-
-    every = 1
-
-    def __init__(self) -> None:
-        self.values: list[float] = []
-
-    def __call__(self, simulation: Simulation) -> None:
-        self.values.append(thermodynamics(simulation)["conserved_eV"])
-
-
-def energy_error(atoms: Atoms, timestep_fs: float, duration_fs: float) -> float:
-    """RMS fluctuation of the total energy over the same stretch of time, in eV."""
-    energies = Energies()
-    simulation = Simulation(atoms, ARGON, VelocityVerlet(timestep_fs), observers=[energies])
-    simulation.run(round(duration_fs / timestep_fs))
-    return float(np.std(energies.values))
 
 
 def test_the_energy_error_falls_fourfold_when_the_timestep_is_halved(warm_argon: Atoms) -> None:
-    errors = [energy_error(warm_argon, dt, 2400.0) for dt in (16.0, 8.0, 4.0)]
+    errors = [
+        invariant_error(warm_argon, ARGON, VelocityVerlet(dt), 2400.0) for dt in (16.0, 8.0, 4.0)
+    ]
     assert 3.8 < errors[0] / errors[1] < 4.2
     assert 3.8 < errors[1] / errors[2] < 4.2
 
 
 def test_energy_does_not_drift(warm_argon: Atoms) -> None:
     """Slope over 8 ps below 1e-4 meV/atom/ps."""
-    energies = Energies()
-    Simulation(warm_argon, ARGON, VelocityVerlet(8.0), observers=[energies]).run(1000)
-    time_ps = 8e-3 * np.arange(1001)
-    slope = np.polyfit(time_ps, np.array(energies.values) / len(warm_argon) * 1e3, 1)[0]
-    assert abs(slope) < 1e-4
+    assert abs(slope_meV_per_atom_per_ps(warm_argon, ARGON, VelocityVerlet(8.0), 1000)) < 1e-4
 
 
 def test_motion_backwards_retraces_motion_forwards(warm_argon: Atoms) -> None:
@@ -87,26 +49,6 @@ def thermal_momentum(state: State) -> torch.Tensor:
     """Atoms times the rms momentum of an atom: [systems]."""
     squared = (state.masses.unsqueeze(1) * state.velocities).square().sum(dim=1)
     return atoms_per_system(state) * squared.mean().sqrt()
-
-
-class AseArgon(Calculator):
-    """The same potential for ASE, with its own list at every call."""
-
-    implemented_properties = ["energy", "forces", "stress"]  # noqa: RUF012
-
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
-        super().calculate(atoms, properties, system_changes)
-        assert isinstance(self.atoms, Atoms)
-        s = state_from_atoms(self.atoms)
-        neighbors = NeighborList(ARGON.cutoff, 0.0)
-        prediction = ARGON.compute(
-            neighbors.graph(s.positions, s.atomic_numbers, s.cell, s.pbc, s.system_idx)
-        )
-        self.results = {
-            "energy": float(prediction.energy),
-            "forces": prediction.forces.numpy(),
-            "stress": full_3x3_to_voigt_6_stress(prediction.stress[0].numpy()),
-        }
 
 
 def test_the_trajectory_is_ases(warm_argon: Atoms) -> None:

@@ -1,0 +1,1 @@
+"""What ensembles of constant pressure share: strains of cells, how they are coupled, checks."""

@@ -1,0 +1,235 @@
+"""Constant pressure: Martyna, Tobias and Klein's barostat, with Nosé-Hoover chains.
+
+Martyna, Tobias & Klein, J. Chem. Phys. 101, 4177 (1994); integrated as Tuckerman, Alejandre,
+López-Rendón, Jochim & Martyna, J. Phys. A 39, 5629 (2006) do it. With the strain rate g, symmetric,
+of the cell h, n degrees of freedom of kinetic energy K, the pressure tensor P and the mass W,
+
+    dh/dt = h g,  dx/dt = v + x g,  dv/dt = F/m - v g - v tr(g)/n,
+    W dg/dt = V (P - P0) + 2K/n,  W = (n + 3) kT time² / 3,
+
+about the centre of mass, which moves freely. Velocities and g have a chain each; that of g answers
+in the barostat's time. Isotropic coupling and coupling by axis are projections of g; its W and with
+it the isotropic equations are those of the paper. Deterministic and reversible in time.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from fastequi.graph import volumes
+from fastequi.md.barostats.checks import check_cells, check_coupling, check_speed
+from fastequi.md.barostats.strain import (
+    Coupling,
+    identity_like,
+    pressure_energy,
+    strain_cell_,
+    strain_velocities_,
+    turn_back_,
+)
+from fastequi.md.integrators.chains import Chain
+from fastequi.md.integrators.integrator import Integrator, PerBatch, check_positive
+from fastequi.md.integrators.keys import (
+    BarostatAxes,
+    BarostatTime,
+    ChainLength,
+    CouplingKind,
+    Pressure,
+    ThermostatTime,
+)
+from fastequi.md.integrators.steps import drift_, kick_, scale_internal_
+from fastequi.md.ramps import Schedule, Target, temperature_schedule
+from fastequi.md.state import State, kinetic_energy
+from fastequi.md.velocities import internal_degrees_of_freedom, internal_kinetic_energy
+from fastequi.units import BOLTZMANN_eV_PER_K, GPA_PER_eV_PER_A3
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    """What follows from parameters and atoms: targets; n [systems]."""
+
+    temperature: Schedule
+    pressure: Schedule
+    n: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Extended:
+    """What a barostat and chains add to a state, at the temperature and pressure of a step.
+
+    chain, cell_chain: of the atoms, of the strain rate; mass [systems] W in eV fs²; pressure
+    [systems] in eV/Å³; n [systems].
+    """
+
+    chain: Chain
+    cell_chain: Chain
+    mass: Tensor
+    pressure: Tensor
+    n: Tensor
+
+    def strain_energy(self, state: State) -> Tensor:
+        """Kinetic energy of the cell [systems] in eV."""
+        return 0.5 * self.mass * state.extra["strain_rate"].square().sum(dim=(1, 2))
+
+    def energy(self, state: State) -> Tensor:
+        """All that they add to the invariant [systems] in eV."""
+        chains = self.chain.energy() + self.cell_chain.energy()
+        return self.strain_energy(state) + self.pressure * volumes(state.cell) + chains
+
+
+@dataclass(frozen=True)
+class MartynaTobiasKlein(Integrator):
+    """NPT dynamics; invariant: energy of atoms, cell and chains plus P0 V, minus work of ramps.
+
+    temperature_K (positive), pressure_GPa: see `fastequi.md.ramps`. coupling, barostat_axes: see
+    `fastequi.md.barostats.strain.Coupling`. Times are inverse angular frequencies: of the chains,
+    and of a cell whose bulk modulus is about that of a gas, kT per atom; a solid's cell answers ten
+    to forty times sooner.
+
+    Extra state: `strain_rate` [systems, 3, 3] in 1/fs; `chain_position`, `chain_velocity` of the
+    atoms, `cell_chain_position`, `cell_chain_velocity` of the cell [systems, chain_length]; `work`
+    [systems], eV that ramps have done; `deformation`, where the cell is flexible.
+    """
+
+    ensemble = "npt-mtk"
+    method = "Martyna-Tobias-Klein"
+
+    timestep_fs: float
+    temperature_K: Target
+    pressure_GPa: Pressure = 0.0
+    thermostat_time_fs: ThermostatTime = 100.0
+    barostat_time_fs: BarostatTime = 1000.0
+    coupling: CouplingKind = "isotropic"
+    barostat_axes: BarostatAxes = "xyz"
+    chain_length: ChainLength = 3
+    _fixed: PerBatch[_Fixed] = field(
+        init=False, repr=False, compare=False, default_factory=PerBatch
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("timestep_fs", "thermostat_time_fs", "barostat_time_fs", "chain_length"):
+            check_positive(name, getattr(self, name))
+        check_coupling(self._coupling)
+
+    @property
+    def _coupling(self) -> Coupling:
+        return Coupling(self.coupling, self.barostat_axes)
+
+    def start_(self, state: State) -> None:
+        """As for every ensemble; InputError for cells that it cannot change, or only too fast."""
+        super().start_(state)
+        check_cells(state, self._coupling, self.ensemble)
+        extended = self._extended(state, state.step)
+        rate = (extended.chain.kT / extended.mass).sqrt()
+        strain = rate * self.timestep_fs
+        check_speed(state, strain, self.ensemble, self.barostat_time_fs, power=1.0)
+
+    def extra_state(self, state: State) -> dict[str, Tensor]:
+        """Cell and chains at rest."""
+        self._of(state)  # says what is wrong with temperatures and pressures
+        zeros = torch.zeros(state.n_systems, dtype=torch.float64, device=state.device)
+        chain = zeros.unsqueeze(1).repeat(1, self.chain_length)
+        extra = {name: chain.clone() for name in (
+            "chain_position", "chain_velocity", "cell_chain_position", "cell_chain_velocity"
+        )}  # fmt: skip
+        extra |= {"strain_rate": torch.zeros_like(state.cell), "work": zeros}
+        if self.coupling == "flexible":
+            extra["deformation"] = identity_like(state.cell).repeat(state.n_systems, 1, 1)
+        return extra
+
+    def step_(self, state: State, forces_: Callable[[State], None]) -> None:
+        """Chains, strain rate and velocities t/2; cell and positions t; forces; and back."""
+        extended = self._extended(state, state.step)
+        self._chains_(state, extended)
+        self._accelerate_cell_(state, extended)
+        self._accelerate_(state, extended)
+        self._move_(state)
+        forces_(state)
+        self._accelerate_(state, extended)
+        self._accelerate_cell_(state, extended)
+        self._chains_(state, extended)
+        fixed = self._of(state)
+        if fixed.temperature.changes or fixed.pressure.changes:
+            after = self._extended(state, state.step + 1)
+            state.extra["work"] += after.energy(state) - extended.energy(state)
+
+    def _chains_(self, state: State, extended: _Extended) -> None:
+        """Both chains t/2, with what they hold."""
+        half = self.timestep_fs / 2
+        factor = extended.chain.advance_(internal_kinetic_energy(state), half)
+        scale_internal_(state, factor)
+        factor = extended.cell_chain.advance_(extended.strain_energy(state), half)
+        state.extra["strain_rate"].mul_(factor.view(-1, 1, 1))
+
+    def _accelerate_cell_(self, state: State, extended: _Extended) -> None:
+        """g += t/2 (V (P - P0) + 2K/n) / W, as far as the coupling allows."""
+        driving = 2.0 * internal_kinetic_energy(state) / extended.n
+        driving = driving - extended.pressure * volumes(state.cell)
+        identity = identity_like(state.cell)
+        force = pressure_energy(state) + driving.view(-1, 1, 1) * identity
+        change = self._coupling.project(force) / extended.mass.view(-1, 1, 1)
+        state.extra["strain_rate"].add_(change, alpha=self.timestep_fs / 2)
+
+    def _accelerate_(self, state: State, extended: _Extended) -> None:
+        """Friction t/4, kick t/2, friction t/4."""
+        rate = state.extra["strain_rate"]
+        trace = rate.diagonal(dim1=1, dim2=2).sum(dim=1) / extended.n
+        friction = rate + trace.view(-1, 1, 1) * identity_like(rate)
+        slowed = -self.timestep_fs / 4 * friction
+        strain_velocities_(state, slowed)
+        kick_(state, self.timestep_fs / 2)
+        strain_velocities_(state, slowed)
+
+    def _move_(self, state: State) -> None:
+        """Strain t/2, drift t, strain t/2; a free cell is turned back."""
+        rate, dt = state.extra["strain_rate"], self.timestep_fs
+        strain_cell_(state, rate * (dt / 2))
+        drift_(state, dt)
+        strain_cell_(state, rate * (dt / 2))
+        if self.coupling == "flexible":
+            turn = turn_back_(state, state.extra["deformation"], rate * dt)
+            rate.copy_(turn.mT @ rate @ turn)
+
+    def _extended(self, state: State, step: int) -> _Extended:
+        """At the temperature and pressure of a step."""
+        fixed, extra = self._of(state), state.extra
+        kT = BOLTZMANN_eV_PER_K * fixed.temperature.at(step)
+        strains = torch.full_like(fixed.n, self._coupling.n_strains)
+        chain = Chain(
+            extra["chain_position"], extra["chain_velocity"], fixed.n, kT, self.thermostat_time_fs
+        )
+        cell_chain = Chain(
+            extra["cell_chain_position"], extra["cell_chain_velocity"], strains, kT,
+            self.barostat_time_fs,
+        )  # fmt: skip
+        mass = (fixed.n + 3.0) * kT * self.barostat_time_fs**2 / 3.0
+        pressure = fixed.pressure.at(step) / GPA_PER_eV_PER_A3
+        return _Extended(chain, cell_chain, mass, pressure, fixed.n)
+
+    def _of(self, state: State) -> _Fixed:
+        return self._fixed.get(state, self._make_fixed)
+
+    def _make_fixed(self, state: State) -> _Fixed:
+        return _Fixed(
+            temperature=temperature_schedule(self.temperature_K, state, positive=True),
+            pressure=Schedule(self.pressure_GPa, state, "pressures"),
+            n=internal_degrees_of_freedom(state),
+        )
+
+    def strain_of_step(self, state: State) -> Tensor:
+        """Largest component [systems] of the last step's."""
+        return self.timestep_fs * state.extra["strain_rate"].abs().amax(dim=(1, 2))
+
+    def degrees_of_freedom(self, state: State) -> Tensor:
+        """3N - 3: the motion of the centre of mass is conserved; 3 for a single atom."""
+        return internal_degrees_of_freedom(state)
+
+    def thermal_energy(self, state: State) -> Tensor:
+        """Kinetic energy about the centre of mass [systems] in eV."""
+        return internal_kinetic_energy(state)
+
+    def conserved_energy(self, state: State) -> Tensor:
+        """Energy of atoms, cell and chains plus P0 V minus work [systems] in eV."""
+        extended = self._extended(state, state.step).energy(state)
+        return state.energy + kinetic_energy(state) + extended - state.extra["work"]
