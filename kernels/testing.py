@@ -3,9 +3,10 @@
 The problems, and how results are compared; testing_operations.py holds the operations of a backend
 to their definitions.
 
-The reference is computed in float64 from the same (rounded) inputs. Rows with NaN are the same in
-both, and compared no further. Errors of the others are root mean squares relative to the reference's, for the whole tensor and for every slice that belongs to one
-instruction: a kernel that gets one path wrong can look right in every norm but that one.
+The reference is computed in float64 from the same (rounded) inputs. Rows with NaN must be the same
+in both; errors of the others are root mean squares relative to the reference's, for the whole
+tensor and for every slice that belongs to one instruction: a kernel that gets one path wrong can
+look right in every norm but that one.
 """
 
 import sys
