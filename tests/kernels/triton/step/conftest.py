@@ -1,6 +1,6 @@
 """Shared by the tests of a step's kernels: batches, and lists that the CPU has built."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,13 @@ from fastequi.md.neighbors.build import build_edges
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 #: Positions, lattice vectors, periodicity.
 System = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@pytest.fixture(autouse=True)
+def default_device() -> Iterator[None]:
+    """Tensors are made where the kernels run."""
+    with torch.device(DEVICE):
+        yield
 
 
 @dataclass

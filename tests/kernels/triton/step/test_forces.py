@@ -1,7 +1,6 @@
 """Forces, energy and stress from edge gradients, as the definition and the potentials have them."""
 
-from dataclasses import replace
-
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -90,12 +89,12 @@ def test_what_is_not_finite_raises_a_flag(crystals, broken):
 
 def test_systems_are_summed_in_parts(crystals):
     """2500 atoms in one system, none in another, 2 in the last."""
-    batch = Batch.of([2500, 0, 2], "cpu")
-    random = torch.Generator().manual_seed(0)
-    energies = torch.randn(2502, dtype=torch.float64, generator=random)
-    virials = torch.randn(2502, 6, dtype=torch.float64, generator=random)
+    step = crystals()
+    batch = Batch.of([2500, 0, 2], step.flags.device)
+    random = np.random.default_rng(0)
+    energies = torch.from_numpy(random.normal(size=2502)).to(step.cell)
+    virials = torch.from_numpy(random.normal(size=(2502, 6))).to(step.cell)
     cell = 2.0 * torch.eye(3, dtype=torch.float64).repeat(3, 1, 1)
-    step = replace(crystals(), batch=batch)
     totals, energy, stress = (
         torch.zeros(shape, dtype=torch.float64) for shape in ((3, 3, 7), (3,), (3, 3, 3))
     )

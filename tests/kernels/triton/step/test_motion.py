@@ -1,5 +1,6 @@
 """Edge vectors, and whether atoms have moved too far for their list, as the definitions say."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from fastequi.kernels.triton.step.operators import launch_
 from fastequi.kernels.triton.step.step import change_cell_, check_moves_, edge_vectors_
 from fastequi.md.neighbors.list import skin_used
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 RADIUS, SKIN, FURTHEST = 2.9, 0.4, 1.0
 
 
@@ -40,18 +42,18 @@ def build_(step) -> None:
     change_cell_(step.edges, step.cell, step.pbc, step.batch, RADIUS, SKIN)
 
 
-def strained(step, by: torch.Tensor) -> None:
+def strained(step, by: np.ndarray, times: float = 1.0) -> None:
     """Another cell, atoms with it."""
-    by = torch.eye(3, dtype=torch.float64) + by
-    step.positions[:4] = step.positions[:4] @ by
-    step.cell[0] = step.cell[0] @ by
+    deformation = torch.from_numpy(np.eye(3) + times * by).to(step.cell)
+    step.positions[:4] = step.positions[:4] @ deformation
+    step.cell[0] = step.cell[0] @ deformation
 
 
-SHEAR = torch.tensor([[0.0, 0.03, 0.0], [0.0, 0.0, 0.02], [0.0, 0.0, 0.0]], dtype=torch.float64)
+SHEAR = np.array([[0.0, 0.03, 0.0], [0.0, 0.0, 0.02], [0.0, 0.0, 0.0]])
 STRAINS = {
-    "none": 0.0 * SHEAR,
-    "axes": torch.diag(torch.tensor([-0.05, 0.02, 0.01], dtype=torch.float64)),
-    "expansion": 0.04 * torch.eye(3, dtype=torch.float64),
+    "none": np.zeros((3, 3)),
+    "axes": np.diag([-0.05, 0.02, 0.01]),
+    "expansion": 0.04 * np.eye(3),
     "shear": SHEAR,
 }
 
@@ -97,7 +99,7 @@ MOVES = {
 def test_flags_are_those_of_the_definition(crystals, name):
     step = crystals()
     build_(step)
-    strained(step, STRAINS["shear"] * 0.3)
+    strained(step, STRAINS["shear"], 0.3)
     change_cell_(step.edges, step.cell, step.pbc, step.batch, RADIUS, SKIN)
     moves, expected = MOVES[name]
     for atom, move in moves.items():
@@ -117,12 +119,11 @@ def test_flags_are_those_of_the_definition(crystals, name):
 
 def test_large_systems_are_summed_in_parts():
     """1100 atoms in one system, 3 in another; only the last of the first has moved."""
-    batch = Batch.of([1100, 3], "cpu")
+    batch = Batch.of([1100, 3], DEVICE)
     assert batch.n_parts == 2
     edges, _ = new_list(batch, 0)
-    positions = torch.randn(
-        1103, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
-    )
+    random = np.random.default_rng(0)
+    positions = torch.from_numpy(random.normal(size=(1103, 3))).to(DEVICE)
     edges.positions.copy_(positions)
     edges.last_positions.copy_(positions)
     edges.deformation.copy_(torch.eye(3, dtype=torch.float64))

@@ -136,7 +136,7 @@ def test_a_rebuild_begins_anew(new_step):
     assert step.raised() == 0
     frame, inverse = step.edges.frame, step.edges.inverse
     assert torch.equal(frame, step.cell)
-    assert torch.allclose(inverse @ frame, torch.eye(3).double(), atol=1e-15)
+    assert torch.allclose(inverse @ frame, torch.eye(3, dtype=torch.float64), atol=1e-15)
     expected = deform(frame, inverse, step.cell, step.pbc, 2.4, 0.3)
     assert torch.allclose(step.edges.allowance, expected[1], atol=1e-14)
 

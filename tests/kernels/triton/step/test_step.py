@@ -55,8 +55,8 @@ def moved(thing: Any, device: str) -> Any:
     )
 
 
-def all_of_it(step, noise: AtomNoise, device: str) -> Callable[[], None]:
-    """A rebuild and a step with buffers of their own."""
+def all_of_it(step, noise: AtomNoise, device: str) -> Callable[[], list[Tensor]]:
+    """A rebuild and a step with buffers of their own; returns what it writes."""
     n_atoms, n_systems, capacity = step.batch.n_atoms, step.batch.n_systems, step.edges.capacity
 
     def real(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -74,7 +74,7 @@ def all_of_it(step, noise: AtomNoise, device: str) -> Callable[[], None]:
     )  # fmt: skip
     x, cell, pbc = step.positions.to(device), step.cell.to(device), step.pbc.to(device)
 
-    def run() -> None:
+    def run() -> list[Tensor]:
         build_list_(edges, work, x, cell, pbc, batch, 2.9, 0.4, flags)
         change_cell_(edges, cell, pbc, batch, 2.9, 0.4)
         draw_noise_(counter, key, atom, replica, 0, drawn)
@@ -82,11 +82,16 @@ def all_of_it(step, noise: AtomNoise, device: str) -> Callable[[], None]:
         edge_vectors_(edges, x, vectors)
         sum_forces_(edges, gradients, vectors, forces, virials, flags)
         sum_systems_(batch, energies, virials, cell, totals, energy, stress, flags)
+        of_list = [edges.row_start, edges.sender, edges.shift, edges.reverse, edges.image_vectors]
+        return [*of_list, drawn, vectors, forces, virials, energy, flags]
 
     return run
 
 
-@pytest.mark.parametrize("device", ["meta", "cpu"])
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.mark.parametrize("device", ["meta", DEVICE])
 def test_only_kernels_run(crystals, device):
     """18 kernels by name; what fills and copies needs no kernel of ours."""
     step = crystals()
@@ -105,7 +110,7 @@ def test_only_kernels_run(crystals, device):
 
 def test_a_question_would_be_caught(crystals):
     """The meta device raises where a step wants to know something; the watch, where devices mix."""
-    x, here = crystals().positions.to("meta"), torch.ones(())
+    x, here = crystals().positions.to("meta"), torch.ones((), device="cpu")
     questions: list[Callable[[], Any]] = [
         lambda: bool((x > 0).any()), lambda: x[0, 0].item(), lambda: x[x > 0], lambda: x.cpu(),
         lambda: torch.bincount(x[:, 0].long()), lambda: torch.equal(x, x),
@@ -115,6 +120,29 @@ def test_a_question_would_be_caught(crystals):
             question()
     with pytest.raises(AssertionError, match="aten::add on"), Watch():
         torch.add(x, here)
+
+
+@pytest.mark.gpu
+def test_a_replayed_graph_does_the_same(crystals):
+    """Captured after one run that compiles, and replayed, without a question."""
+    if not torch.cuda.is_available():
+        pytest.skip("NO GRAPH WAS CAPTURED: there is no GPU")
+    step = crystals()
+    run = all_of_it(step, AtomNoise(3, step.batch.system_idx), DEVICE)
+    found = run()
+    expected = [tensor.clone() for tensor in found]
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with torch.cuda.graph(graph):
+            run()
+        for tensor in found:
+            tensor.zero_()
+        graph.replay()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_strided_buffers_are_refused():
