@@ -9,10 +9,7 @@ came out. Instructions are those of the loop over edges: one trip is one edge fo
 """
 
 import json
-import re
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -21,17 +18,14 @@ from typing import Any
 
 import torch
 
+from fastequi.kernels.offline_compile import TARGETS, Usage, compile_for
+from fastequi.kernels.offline_step import StepRow, step_rows, step_table
 from fastequi.kernels.presets import PRESETS, middle_layer
 from fastequi.kernels.recorded import README, readme_with
 from fastequi.kernels.triton.form import Form
 from fastequi.kernels.triton.launch import build
-from fastequi.kernels.triton.plan import Step, options, plan
+from fastequi.kernels.triton.plan import Step, plan
 from fastequi.kernels.triton.printer import FORMS, print_kernel
-
-#: Compute capability or AMD architecture, and the lanes of its warps.
-TARGETS: dict[str, tuple[int | str, int]] = {
-    "sm_80": (80, 32), "sm_90": (90, 32), "sm_100": (100, 32), "gfx942": ("gfx942", 64),
-}  # fmt: skip
 
 RECORD = Path(__file__).with_name("registers.json")
 #: How much more of anything than recorded is a regression.
@@ -39,23 +33,6 @@ ALLOWED = 1.05
 
 _INTEGER_POINTERS = ("sender", "row_start", "pair")
 _SIZES = ("slot", "n_slots", "x_half", "dx_half")
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What one kernel needs: registers of a thread, bytes of local and of shared memory.
-
-    Then instructions per trip of the edge loop, by kind (NVIDIA only).
-    """
-
-    registers: int
-    spills: int
-    shared: int
-    instructions: int = 0
-    loads: int = 0
-    math: int = 0
-    shuffles: int = 0
-    atomics: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +57,16 @@ class Row:
         return f"{self.preset} {self.form} {dtype} {self.target} {self.irrep} paths {paths}"
 
     def compile(self) -> Usage:
-        source = print_kernel(middle_layer(self.preset), self.step.group, self.form)
-        return _read(_compile(build(source), self.target, self.dtype), self.target)
+        kernel = build(print_kernel(middle_layer(self.preset), self.step.group, self.form))
+        return compile_for(self.target, kernel, *_types(kernel, self.dtype))
 
 
-def rows() -> Iterator[Row]:
+def rows() -> list[Row | StepRow]:
+    """All kernels there are."""
+    return [*_convolutions(), *step_rows()]
+
+
+def _convolutions() -> Iterator[Row]:
     """In float32 for every target; in float64 for sm_90."""
     for preset in PRESETS:
         for target, (_, lanes) in TARGETS.items():
@@ -96,84 +78,24 @@ def rows() -> Iterator[Row]:
                         yield Row(preset, form, dtype, target, step)
 
 
-def _compile(kernel: Any, target: str, dtype: torch.dtype) -> Any:
-    """As `launch.py` launches it, all gradients asked for."""
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
+def _types(kernel: Any, dtype: torch.dtype) -> tuple[dict[str, str], dict[str, Any]]:
+    """Types and constants as `launch.py` launches it, all gradients asked for."""
     number = "fp64" if dtype == torch.float64 else "fp32"
     types: dict[str, str] = {}
-    constants: dict[str, bool | None] = {}
-    attributes: dict[tuple[int], list] = {}
-    for i, parameter in enumerate(kernel.params):
+    constants: dict[str, Any] = {}
+    for parameter in kernel.params:
         name = parameter.name
         if parameter.is_constexpr:
-            types[name], constants[name] = "constexpr", name != "DETERMINISTIC"
+            constants[name] = name != "DETERMINISTIC"
         elif name == "stretch":
-            types[name], constants[name] = "constexpr", None
+            constants[name] = None
         elif parameter.annotation_type:
             types[name] = parameter.annotation_type
         elif name in _SIZES:
             types[name] = "i32"
         else:
             types[name] = "*i64" if name in _INTEGER_POINTERS else f"*{number}"
-            attributes[(i,)] = [["tt.divisibility", 16]]
-    source = ASTSource(fn=kernel, signature=types, constexprs=constants, attrs=attributes)
-    architecture, lanes = TARGETS[target]
-    capability = architecture if isinstance(architecture, int) else None
-    gpu = GPUTarget("hip" if capability is None else "cuda", architecture, lanes)
-    return triton.compile(source, target=gpu, options=options(capability))
-
-
-def _read(compiled: Any, target: str) -> Usage:
-    if target.startswith("gfx"):
-        text = compiled.asm["amdgcn"]
-
-        def number(key: str) -> int:
-            found = re.search(rf"\.{key}:\s*(\d+)", text)
-            return int(found[1]) if found else 0
-
-        spills = number("private_segment_fixed_size")  # bytes; other spills stay in registers
-        return Usage(number("vgpr_count"), spills, compiled.metadata.shared)
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(compiled.asm["cubin"])
-        file.flush()
-        usage = _cuobjdump("-res-usage", file.name)
-        loop = _longest_loop(_cuobjdump("-sass", file.name))
-    found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)", usage)
-    assert found is not None, usage
-
-    def count(*names: str) -> int:
-        return sum(op.startswith(names) for op in loop)
-
-    return Usage(
-        int(found[1]), int(found[2]), compiled.metadata.shared, len(loop),
-        loads=count("LDG"), math=count("FFMA", "FMUL", "FADD", "DFMA", "DMUL", "DADD"),
-        shuffles=count("SHFL"), atomics=count("RED", "ATOM"),
-    )  # fmt: skip
-
-
-def _cuobjdump(option: str, path: str) -> str:
-    import triton
-
-    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-    return subprocess.run([tool, option, path], capture_output=True, text=True, check=True).stdout
-
-
-def _longest_loop(sass: str) -> list[str]:
-    """Opcodes between the target of the longest backward branch and the branch."""
-    code = [
-        (int(address, 16), text.strip())
-        for address, text in re.findall(r"/\*([0-9a-f]{4,})\*/\s+([^;]+);", sass)
-    ]
-    best = (0, 0)
-    for address, text in code:
-        jump = re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", text)
-        if jump and int(jump[1], 16) < address and address - int(jump[1], 16) > best[1] - best[0]:
-            best = (int(jump[1], 16), address)
-    ops = [re.sub(r"^@!?U?P\w+\s+", "", text) for at, text in code if best[0] <= at <= best[1]]
-    return [op.split()[0] for op in ops if op]
+    return types, constants
 
 
 # -- comparing -----------------------------------------------------------------------------------
@@ -196,10 +118,11 @@ def table(record: dict[str, Any]) -> str:
     """The kernels on sm_90 in float32 as Markdown: all of dynamics, and the sums of every pass."""
     shown = [
         (row, Usage(**record["kernels"][row.name]))
-        for row in rows()
+        for row in _convolutions()
         if row.target == "sm_90" and row.dtype == torch.float32
     ]
-    return "\n".join([*_kernels_of_dynamics(shown), "", *_passes(shown)])
+    of_step = step_table(record["kernels"])
+    return "\n".join([*_kernels_of_dynamics(shown), "", *_passes(shown), "", *of_step])
 
 
 def _kernels_of_dynamics(shown: list[tuple[Row, Usage]]) -> list[str]:

@@ -3,9 +3,10 @@
 The problems, and how results are compared; testing_operations.py holds the operations of a backend
 to their definitions.
 
-The reference is computed in float64 from the same (rounded) inputs. Errors are root mean squares
-relative to the reference's, for the whole tensor and for every slice that belongs to one
-instruction: a kernel that gets one path wrong can look right in every norm but that one.
+The reference is computed in float64 from the same (rounded) inputs. Rows with NaN must be the same
+in both; errors of the others are root mean squares relative to the reference's, for the whole
+tensor and for every slice that belongs to one instruction: a kernel that gets one path wrong can
+look right in every norm but that one.
 """
 
 import sys
@@ -47,6 +48,7 @@ class Problem:
     n_senders    rows of x; fewer than atoms stands for a first layer (one row per species)
     contiguous   False: every input and every incoming gradient is a strided view
     stretched    the edges carry a stretch (cutoffs per pair of species)
+    lengths      (edge, length in cutoffs) of edges that are set by hand; may be NaN
     """
 
     name: str
@@ -55,6 +57,7 @@ class Problem:
     n_senders: int = 4
     contiguous: bool = True
     stretched: bool = False
+    lengths: tuple[tuple[int, float], ...] = ()
     seed: int = 0
 
     def __str__(self) -> str:
@@ -86,6 +89,8 @@ class Problem:
         direction = torch.randn((n, 3), generator=random, dtype=torch.float64)
         length = 0.8 + (CUTOFF_A - 0.8) * torch.rand((n, 1), generator=random).double()
         length[2::7] = 1.1 * CUTOFF_A
+        for edge, cutoffs in self.lengths:
+            length[edge] = cutoffs * CUTOFF_A
         vectors = direction / direction.norm(dim=1, keepdim=True) * length
         vectors[1:2] = vectors[0:1]
         return vectors
@@ -140,6 +145,8 @@ def problems() -> list[Problem]:
         Problem("last layer", last),
         Problem("isolated atoms", natural, degrees=(0, 0, 0)),
         Problem("no atoms", natural, degrees=(), n_senders=0),
+        Problem("at the cutoff", natural, lengths=((3, 1 - 1e-7),)),
+        Problem("not a number", natural, lengths=((3, float("nan")),)),
     ]
 
 
@@ -271,13 +278,22 @@ def compare(
         if got[name].shape != value.shape:
             faults.append(f"{name}: shape {list(got[name].shape)}, expected {list(value.shape)}")
             continue
+        if not torch.equal(_has_nan(got[name]), _has_nan(value)):
+            faults.append(f"{name}: NaN in other rows than in the reference's")
+            continue
+        finite = ~_has_nan(value)
         for label, part in _slices(name, problem.instructions):
-            error = relative_rms(got[name][part], value[part])
+            error = relative_rms(got[name][finite][part], value[finite][part])
             if not error <= tolerance:  # NaN is a fault too
                 faults.append(f"{name}{label}: relative RMS {error:.1e} > {tolerance:.0e}")
     if faults:
         setting = f"{str(dtype).removeprefix('torch.')}, {sum(problem.degrees)} edges"
         raise AssertionError("\n  ".join([f"problem '{problem}' ({setting}):", *faults]))
+
+
+def _has_nan(value: Tensor) -> Tensor:
+    """Which rows are not numbers; one that is NaN anywhere is compared no further."""
+    return value.isnan().flatten(1).any(dim=1)
 
 
 def relative_rms(got: Tensor, expected: Tensor) -> float:
@@ -307,19 +323,31 @@ def _slices(name: str, instructions: Instructions) -> Iterator[tuple[str, Any]]:
 # -- traps ---------------------------------------------------------------------------------------
 
 
+#: NaN as no arithmetic gives it, so that it is known from others.
+POISON = {"float32": np.uint32(0x7FC0DEAD), "float64": np.uint64(0x7FF8DEADDEADDEAD)}
+
+
+def _poison(array: Tensor | np.ndarray) -> None:
+    name = str(array.dtype).removeprefix("torch.")
+    if name not in POISON:
+        return
+    bits = POISON[name]
+    if isinstance(array, Tensor):
+        array.detach().view(getattr(torch, f"int{8 * bits.itemsize}")).fill_(int(bits))
+    else:
+        array.view(bits.dtype).fill(bits)
+
+
 @contextmanager
 def poisoned_memory(package: str = "fastequi") -> Iterator[None]:
-    """Inside, memory that the package allocates without filling it is full of NaN."""
+    """Inside, memory that the package allocates without filling it is full of NaN (`POISON`)."""
 
     def poisoned(allocate: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             array = allocate(*args, **kwargs)
             caller = sys._getframe(1).f_globals.get("__name__", "")
             if caller.split(".")[0] == package:
-                if isinstance(array, Tensor) and array.is_floating_point():
-                    array.fill_(torch.nan)
-                elif isinstance(array, np.ndarray) and array.dtype.kind == "f":
-                    array.fill(np.nan)
+                _poison(array)
             return array
 
         return wrapper

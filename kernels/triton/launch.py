@@ -78,7 +78,7 @@ def run(
             names = launch.kernel.arg_names
             first_number = len(names) - len(numbers)
             arguments = [own[name] for name in names[:first_number]]
-            launch.kernel[n_receivers, step.n_blocks](*arguments, *numbers, **_options_for(x))
+            launch.kernel[n_receivers, step.n_blocks](*arguments, *numbers, **options_for(x))
 
 
 def sum_rows(per_edge: Tensor, owner: Tensor, total: Tensor) -> None:
@@ -93,10 +93,11 @@ def sum_rows(per_edge: Tensor, owner: Tensor, total: Tensor) -> None:
     width, block = total[0].numel(), 4 * LANES
     kernel: Any = sum_by_owner[total.shape[0], -(-width // block)]
     with torch.cuda.device_of(total):
-        kernel(per_edge, order, start_of, total, WIDTH=width, BLOCK=block, **_options_for(total))
+        kernel(per_edge, order, start_of, total, WIDTH=width, BLOCK=block, **options_for(total))
 
 
-def _options_for(tensor: Tensor) -> dict[str, Any]:
+def options_for(tensor: Tensor) -> dict[str, Any]:
+    """How Triton compiles for the device of a tensor."""
     if not tensor.is_cuda or torch.version.hip:
         return options(None)
     major, minor = torch.cuda.get_device_capability(tensor.device)

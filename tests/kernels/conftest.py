@@ -2,15 +2,28 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 import torch
 
 from fastequi.graph import Graph
+from fastequi.kernels.testing_accesses import Accesses, checked_accesses
 
 if not torch.cuda.is_available():
     assert "triton" not in sys.modules, "Triton was imported before its interpreter was chosen"
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
+
+
+@pytest.fixture(autouse=True)
+def accesses() -> Iterator[Accesses | None]:
+    """Interpreted kernels are held to a GPU's rules of memory; None where none is interpreted."""
+    if torch.cuda.is_available() or find_spec("triton") is None:
+        yield None
+        return
+    with checked_accesses() as found:
+        yield found
 
 
 @pytest.fixture

@@ -23,6 +23,10 @@ REPRESENTATIVE = [
     "sevennet-0 jvp_vjp float64 0e",
     "sevennet-l3i5 table float32 sm_90 3e",
     "nequip-l table vjp float32 sm_90 1o",
+    "step fill_neighbors sm_90",
+    "step sum_forces float32 sm_100",
+    "step draw_noise sm_80",
+    "step edge_vectors gfx942",
 ]
 
 

@@ -16,6 +16,7 @@ from fastequi.kernels.convolution.weights import LinearOut, PairWeights
 from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.radial_table import RadialTable
 from fastequi.kernels.testing import Problem, poisoned_memory, problems, relative_rms
+from fastequi.kernels.testing_accesses import Accesses
 from fastequi.kernels.testing_operations import (
     assert_forward_parity,
     assert_jvp_parity,
@@ -66,20 +67,29 @@ def deterministic(request):
     torch.set_deterministic_debug_mode(before)
 
 
+def assert_checked(accesses: Accesses | None, problem: Problem) -> None:
+    """What the interpreter has run was looked at."""
+    if accesses is not None and problem.n_atoms > 0:
+        assert min(accesses.counts[:2]) > 0
+
+
 @pytest.mark.parametrize(("problem", "dtype"), cases())
-def test_table(problem: Problem, dtype):
+def test_table(problem: Problem, dtype, accesses):
     assert_forward_parity(backend, problem, dtype, DEVICE)
+    assert_checked(accesses, problem)
 
 
 @pytest.mark.parametrize(("problem", "dtype"), cases())
-def test_pair_weights(problem: Problem, dtype):
+def test_pair_weights(problem: Problem, dtype, accesses):
     assert_forward_parity(backend, problem, dtype, DEVICE, source="pair_weights")
+    assert_checked(accesses, problem)
 
 
 @pytest.mark.parametrize("has_tangents", [True, False])
 @pytest.mark.parametrize(("problem", "dtype"), cases())
-def test_jvp(problem: Problem, dtype, has_tangents):
+def test_jvp(problem: Problem, dtype, has_tangents, accesses):
     assert_jvp_parity(backend, problem, dtype, DEVICE, has_tangents)
+    assert_checked(accesses, problem)
 
 
 @pytest.mark.parametrize("name", ["natural", "even", "first layer", "strided", "no atoms"])
