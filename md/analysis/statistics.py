@@ -45,9 +45,11 @@ class Mean:
 
 def mean_of(series: NDArray[np.float64]) -> Mean:
     """Mean of a steady series with its error by blocking."""
+    if np.ptp(series) <= 1e-12 * np.abs(series).max():  # constant but for rounding
+        error = 0.0 if len(series) > 1 else float("nan")
+        return Mean(float(series[0]), error, error, 1.0, len(series), 1)
     error, block = blocking_error(series)
-    spread = float(series.std(ddof=1)) if len(series) > 1 else float("nan")
-    inefficiency = statistical_inefficiency(series)
+    spread, inefficiency = float(series.std(ddof=1)), statistical_inefficiency(series)
     return Mean(float(series.mean()), error, spread, inefficiency, len(series), block)
 
 
@@ -100,9 +102,24 @@ def equilibrated_from(series: NDArray[np.float64]) -> int:
     """From which value on a series is steady: the beginning that leaves most independent values.
 
     That is the largest (n - start) / g of what is left (Chodera, J. Chem. Theory Comput. 12, 1799,
-    2016), among a hundred beginnings.
+    2016), among a hundred beginnings. It is looked for in the first half: less than half of a run
+    cannot vouch for being steady; see `is_steady`.
     """
     n = len(series)
-    starts = range(0, max(1, n - 1), max(1, n // _BEGINNINGS))
+    starts = range(0, max(1, n // 2), max(1, n // _BEGINNINGS))
     independent = [(n - start) / statistical_inefficiency(series[start:]) for start in starts]
     return starts[int(np.argmax(independent))]
+
+
+def is_steady(series: NDArray[np.float64], sigmas: float = 3.0) -> bool:
+    """Whether the means of both halves differ by no more than so many of their errors.
+
+    In the manner of Geweke (Bayesian Statistics 4, 169, 1992). True for too few values to tell.
+    """
+    half = len(series) // 2
+    if half < 4:
+        return True
+    first, second = mean_of(series[:half]), mean_of(series[half:])
+    apart = abs(first.mean - second.mean)
+    rounding = 1e-12 * max(abs(first.mean), abs(second.mean))
+    return apart <= sigmas * float(np.hypot(first.error, second.error)) + rounding
