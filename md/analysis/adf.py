@@ -55,7 +55,8 @@ def angular_distribution(
         if found.sum() > fewest_per_atom * len(frames) * np.sum(species == b):
             name = (symbols[a], symbols[b], symbols[c])
             density[name] = found * (bins / 180.0) / found.sum()
-    return (np.arange(bins) + 0.5) * (180.0 / bins), density
+    middles = (np.arange(bins, dtype=np.float64) + 0.5) * (180.0 / bins)
+    return middles, density
 
 
 def _reach(cutoffs_A: Mapping[Pair, float], a: str, b: str) -> float:
