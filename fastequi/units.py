@@ -22,3 +22,9 @@ ASE_VELOCITY_A_PER_FS = _ase.fs
 
 #: Speed of light in cm/fs: frequencies in 1/fs divided by it are wavenumbers in 1/cm.
 LIGHT_CM_PER_FS = _ase._c * 1e-13
+
+#: 1 eV in J.
+JOULE_PER_eV = _ase._e
+
+#: 1 amu/Å³ in g/cm³.
+G_PER_CM3_PER_AMU_PER_A3 = _ase._amu * 1e27

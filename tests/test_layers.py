@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
     {"fastequi._version", "fastequi.errors", "fastequi.units", "fastequi.irreps"},
     {"fastequi.device", "fastequi.process", "fastequi.storage"},
+    {"fastequi.plotting"},
     {"fastequi.graph", "fastequi.settings_problems"},
     {"fastequi.potential", "fastequi.settings"},
     {"fastequi.kernels", "fastequi.conservation"},

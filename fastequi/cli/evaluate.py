@@ -16,11 +16,12 @@ from fastequi.data import Dataset, Frame, read_frames
 from fastequi.engine.committee import Committee, mean_of
 from fastequi.engine.loaded import LoadedModel
 from fastequi.errors import InputError
+from fastequi.plotting import why_no_plots
 from fastequi.training.evaluate import Evaluation, check_evaluable
 from fastequi.training.evaluate import evaluate as run_evaluation
 from fastequi.training.evaluation_files import write_csv, write_json
 from fastequi.training.metrics import MEV_PER_EV
-from fastequi.training.plots import plot_parity, why_no_plots
+from fastequi.training.plots import plot_parity
 
 #: Below this share of the RMSE, what is left beside constants per element is worth telling.
 SHIFTED_BELOW = 0.5

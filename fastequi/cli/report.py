@@ -1,18 +1,18 @@
 """What `fastequi run` prints before and after: the plan, where the time went, the result."""
 
-import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from fastequi._version import __version__
 from fastequi.cli.threads import describe_threads
+from fastequi.md.analysis.thermodynamics import slope
 from fastequi.md.state import kinetic_energy
 from fastequi.md.trajectory.directory import LOG, own_files
+from fastequi.md.trajectory.log import read_log
 from fastequi.md.velocities import drift_velocity
 from fastequi.run import Setup
 
@@ -90,18 +90,16 @@ def in_words(description: Mapping[str, object]) -> str:
 def physics(log: Path, description: Mapping[str, object], atoms: int) -> str:
     """Whether the physics held, from the rows of a log: the drift of the conserved energy, and
     mean and spread of what the ensemble controls (of its description)."""
-    with log.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    time_ps = np.array([float(row["time_ps"]) for row in rows])
-    if len(rows) < 3 or time_ps[-1] == time_ps[0]:
-        return f"{len(rows)} rows in the log: too few for statistics"
-    conserved = np.array([float(row["conserved_eV"]) for row in rows]) / atoms * 1e3
-    drift = np.polyfit(time_ps, conserved - conserved[0], 1)[0]
+    rows = read_log(log)
+    time_ps = rows["time_ps"]
+    if len(time_ps) < 3 or time_ps[-1] == time_ps[0]:
+        return f"{len(time_ps)} rows in the log: too few for statistics"
+    drift, _ = slope(time_ps, rows["conserved_eV"] / atoms * 1e3)
     controlled = [name for name in _CONTROLLED if name in description]
     lines = []
     for name in controlled:
         what, unit, digits = _CONTROLLED[name]
-        late = np.array([float(row[name]) for row in rows])[len(rows) // 2 :]
+        late = rows[name][len(time_ps) // 2 :]
         lines.append(
             f"{what} {late.mean():.{digits}f} {unit}, spread {late.std():.{digits}f} {unit} "
             f"(last half, {len(late)} rows of the log)"

@@ -9,10 +9,10 @@ from rich.console import Console
 from fastequi._version import __version__
 from fastequi.cli.error_table import Rows, error_table
 from fastequi.cli.progress import duration
+from fastequi.plotting import why_no_plots
 from fastequi.training.config import TrainConfig
 from fastequi.training.directory import member_folder, own_files
 from fastequi.training.member import Member
-from fastequi.training.plots import why_no_plots
 from fastequi.training.session import Trained, member_numbers
 
 

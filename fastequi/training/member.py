@@ -10,13 +10,14 @@ from fastequi.engine.loaded import loaded
 from fastequi.errors import InputError, Stopped
 from fastequi.kernels.backend import BACKENDS
 from fastequi.model.file import ModelData
+from fastequi.plotting import why_no_plots
 from fastequi.process import reproducible, stopping_on_signals
 from fastequi.storage.checkpoint import Checkpoint, check_fingerprint, latest_checkpoint
 from fastequi.storage.durable import write_json
 from fastequi.training import directory as names
 from fastequi.training.evaluate import Evaluation, evaluate_sets
 from fastequi.training.parallel import Team
-from fastequi.training.plots import plot_parity, why_no_plots
+from fastequi.training.plots import plot_parity
 from fastequi.training.records import Records
 from fastequi.training.setup import Prepared
 from fastequi.training.trainer import Trainer

@@ -1,10 +1,6 @@
-"""Pictures of a training: the learning curve, and predictions beside reference values.
-
-matplotlib is imported when a picture is made, and drawn on directly: no window, no global state.
-"""
+"""Pictures of a training: the learning curve, and predictions beside reference values."""
 
 import csv
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +9,12 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from fastequi.errors import InputError
-from fastequi.storage.durable import naming_files
+from fastequi.plotting import COLOURS, label_axes, new_figure, save_figure
 from fastequi.training.evaluate import Evaluation
 from fastequi.training.metrics import KINDS, MEV_PER_EV
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 #: Of more points than this some are drawn, and the picture says so.
 MOST_POINTS = 200_000
@@ -28,18 +23,8 @@ MOST_NAMES = 12
 #: Up to so many points are drawn as discs; more as dots that show where they overlap.
 FEW_POINTS = 2_000
 
-_DPI = 150
 _TRAINING, _VALIDATION, _BEST = "#9a9a9a", "#1f6fb4", "#c44e28"
-# Paul Tol's bright scheme: seven colours that the colour-blind can tell apart.
-_COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#888888")
 _UNITS = {"energy": "meV/atom", "forces": "meV/Å", "stress": "meV/Å³"}
-
-
-def why_no_plots() -> str:
-    """What to tell the user where no picture can be made; '' where one can."""
-    if find_spec("matplotlib"):
-        return ""
-    return "plots were skipped: they need matplotlib (pip install 'fastequi[plot]')"
 
 
 # -- learning curve ------------------------------------------------------------------------------
@@ -50,7 +35,7 @@ def plot_learning_curve(metrics: Path, out: Path) -> None:
     columns = _read_columns(metrics)
     panels = [kind for kind in ("forces", "energy", "stress") if _has_errors(columns, kind)]
     heights = [3.0] * len(panels) + [1.1]
-    figure = _figure(7.0, sum(heights) * 0.8 + 0.5)
+    figure = new_figure(7.0, sum(heights) * 0.8 + 0.5)
     every = figure.subplots(
         len(heights), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
     )[:, 0]
@@ -61,9 +46,9 @@ def plot_learning_curve(metrics: Path, out: Path) -> None:
     every[-1].plot(columns["epoch"], columns["learning_rate"], color="black", lw=1.0)
     every[-1].set_yscale("log")
     every[-1].xaxis.get_major_locator().set_params(integer=True)
-    _label(every[-1], "epoch", "learning\nrate")
+    label_axes(every[-1], "epoch", "learning\nrate")
     figure.align_ylabels()
-    _save(figure, out)
+    save_figure(figure, out)
 
 
 def _read_columns(path: Path) -> dict[str, NDArray[np.float64]]:
@@ -104,7 +89,7 @@ def _draw_errors(
         if which == "validation" and best in epoch:
             _mark_best(axes, best, float(values[epoch == best][0]), kind)
     _logarithmic(axes)
-    _label(axes, "", f"{KINDS[kind][0]} MAE ({_UNITS[kind]})")
+    label_axes(axes, "", f"{KINDS[kind][0]} MAE ({_UNITS[kind]})")
 
 
 def _mark_best(axes: "Axes", best: int, value: float, kind: str) -> None:
@@ -171,10 +156,10 @@ def _draw_parity(
     unit = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³"}[kind]
     begin, end = KINDS[kind]
     errors = MEV_PER_EV * (predicted - reference)
-    figure = _figure(5.6, 6.8)
+    figure = new_figure(5.6, 6.8)
     upper, lower = figure.subplots(2, sharex=True, gridspec_kw={"height_ratios": [3.2, 1.0]})
     groups = _largest_first(group)
-    colours = {name: _COLOURS[k % len(_COLOURS)] for k, name in enumerate(groups)}
+    colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(groups)}
     # In a random order no group hides the others.
     order = np.random.default_rng(0).permutation(len(reference))[:MOST_POINTS]
     style = _point_style(len(order)) | {"c": [colours[str(name)] for name in group[order]]}
@@ -190,10 +175,10 @@ def _draw_parity(
     if len(groups) > 1:
         maes = {name: _number(np.abs(errors[group == name]).mean()) for name in groups}
         _legend(upper, {f"{name or 'unnamed'}: MAE {maes[name]}": colours[name] for name in groups})
-    _label(upper, "", f"predicted {begin} ({unit})")
-    _label(lower, f"reference {begin} ({unit})", f"error ({_UNITS[kind]})")
+    label_axes(upper, "", f"predicted {begin} ({unit})")
+    label_axes(lower, f"reference {begin} ({unit})", f"error ({_UNITS[kind]})")
     figure.align_ylabels()
-    _save(figure, out)
+    save_figure(figure, out)
 
 
 def _largest_first(group: NDArray[Any]) -> list[str]:
@@ -218,7 +203,7 @@ def _legend(axes: "Axes", entries: dict[str, str]) -> None:
     axes.legend(loc="lower right", frameon=False, handletextpad=0.2, fontsize=8)
 
 
-# -- paper ---------------------------------------------------------------------------------------
+# -- numbers ---------------------------------------------------------------------------------------
 
 
 def _number(value: float | None) -> str:
@@ -226,24 +211,3 @@ def _number(value: float | None) -> str:
     if value is None:
         return "none"
     return f"{value:.3g}" if not value >= 1000 else f"{value:,.0f}"
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    figure = Figure((width, height), dpi=_DPI, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)  # type: ignore[union-attr]
-    return figure
-
-
-def _label(axes: "Axes", x: str, y: str) -> None:
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(True, which="major", color="#dddddd", lw=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    with naming_files(path):
-        figure.savefig(path)

@@ -8,11 +8,12 @@ from time import perf_counter
 from typing import Any
 
 from fastequi.model.file import ModelData, save_model
+from fastequi.plotting import why_no_plots
 from fastequi.storage.appending import AppendFile
 from fastequi.storage.checkpoint import Checkpoint, set_aside_later, write_checkpoint
 from fastequi.training import directory as names
 from fastequi.training.metrics import ErrorSums
-from fastequi.training.plots import plot_learning_curve, why_no_plots
+from fastequi.training.plots import plot_learning_curve
 from fastequi.training.trainer import Trainer
 from fastequi.training.trainer_state import numbers_of, tensors_of
 

@@ -1,9 +1,10 @@
 """Arrays from the frames that `read_trajectory` returns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from fastequi.errors import InputError
@@ -31,3 +32,36 @@ def interval_fs(frames: Sequence[Atoms]) -> float:
     if steps[0] <= 0.0 or not np.allclose(steps, steps[0], rtol=1e-6):
         raise InputError(f"frames are not evenly spaced: {steps.min():g} to {steps.max():g} fs")
     return float(steps.mean())
+
+
+def same_atoms(frames: Sequence[Atoms]) -> NDArray[np.int64]:
+    """Atomic numbers [atoms] of all frames; InputError if there are none, or they differ."""
+    if not frames:
+        raise InputError("there are no frames")
+    numbers = frames[0].numbers
+    for k, frame in enumerate(frames):
+        if not np.array_equal(frame.numbers, numbers):
+            raise InputError(f"frame {k} has other atoms than frame 0")
+    return numbers
+
+
+def by_element(numbers: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Symbol of each element by atomic number, and which atoms [atoms] it has."""
+    for z in np.unique(numbers):
+        yield chemical_symbols[z], numbers == z
+
+
+def fully_periodic(frames: Sequence[Atoms]) -> bool:
+    """Whether every frame is periodic in three directions."""
+    return all(frame.pbc.all() for frame in frames)
+
+
+def smallest_height_A(frames: Sequence[Atoms]) -> float:
+    """Smallest distance between opposite faces of any frame's cell in Å."""
+    cells = np.array([frame.cell.array for frame in frames])
+    return float(1.0 / np.linalg.norm(np.linalg.inv(cells), axis=1).max())
+
+
+def spread_over(frames: Sequence[Atoms], most: int) -> Sequence[Atoms]:
+    """At most so many frames, evenly spaced from the first on."""
+    return frames[:: max(1, -(-len(frames) // most))]

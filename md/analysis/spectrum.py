@@ -9,15 +9,16 @@ is the ensemble to take velocities from.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
 from fastequi.errors import InputError
-from fastequi.md.analysis.analysis import Analysis, Column, Columns
-from fastequi.md.analysis.frames import interval_fs, velocities_of
+from fastequi.md.analysis.analysis import Analysis, Column, Columns, Finding
+from fastequi.md.analysis.frames import by_element, interval_fs, same_atoms, velocities_of
+from fastequi.md.analysis.vacf import too_far_apart
 from fastequi.units import LIGHT_CM_PER_FS
 
 #: The narrowest peak of a Hann window spans this many points between zero and zero.
@@ -37,18 +38,51 @@ def vibrational_spectrum(
     coarser; a coarser resolution is a smoother spectrum. The density integrates to 3 x atoms: a
     vibration that has its equal share of the kinetic energy has an area of 1.
     """
+    power, wavenumbers = _power(velocities, masses, interval_fs, resolution_per_cm)
+    return wavenumbers, power.sum(axis=1) * _normalisation(power, wavenumbers)
+
+
+def vibrational_spectra(
+    velocities: NDArray[np.float64],
+    masses: NDArray[np.float64],
+    numbers: NDArray[np.int64],
+    interval_fs: float,
+    resolution_per_cm: float = 0.0,
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+    """Wavenumbers [points] in 1/cm, and each element's part [points] of the density of states.
+
+    As `vibrational_spectrum`, which is the sum of the parts; numbers [atoms].
+    """
+    power, wavenumbers = _power(velocities, masses, interval_fs, resolution_per_cm)
+    density = power * _normalisation(power, wavenumbers)
+    parts = {symbol: density[:, mine].sum(axis=1) for symbol, mine in by_element(numbers)}
+    return wavenumbers, parts
+
+
+def _power(
+    velocities: NDArray[np.float64],
+    masses: NDArray[np.float64],
+    interval_fs: float,
+    resolution_per_cm: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mass-weighted power of each atom [points, atoms], in any unit; wavenumbers [points]."""
     segments = _segments(len(velocities), interval_fs, resolution_per_cm)
     n = segments[0].stop
     window = np.sin(np.pi * (np.arange(n) + 0.5) / n)[:, None, None] ** 2
-    power = np.zeros(n // 2 + 1)
+    power = np.zeros((n // 2 + 1, len(masses)))
     for segment in segments:
         amplitudes = np.fft.rfft(window * velocities[segment], axis=0)
-        power += np.einsum("fac,a->f", np.abs(amplitudes) ** 2, masses)
-    wavenumbers = np.arange(len(power)) / (LIGHT_CM_PER_FS * interval_fs * n)
-    area = (power.sum() - 0.5 * (power[0] + power[-1])) * wavenumbers[1]  # trapezoids
+        power += np.square(np.abs(amplitudes)).sum(axis=2) * masses
+    return power, np.arange(len(power)) / (LIGHT_CM_PER_FS * interval_fs * n)
+
+
+def _normalisation(power: NDArray[np.float64], wavenumbers: NDArray[np.float64]) -> float:
+    """What makes the area of all atoms' power 3 x atoms."""
+    total = power.sum(axis=1)
+    area = (total.sum() - 0.5 * (total[0] + total[-1])) * wavenumbers[1]  # trapezoids
     if area == 0.0:
         raise InputError("there is no spectrum of atoms at rest")
-    return wavenumbers, power * (3 * len(masses) / area)
+    return 3.0 * power.shape[1] / area
 
 
 def _segments(frames: int, interval_fs: float, resolution_per_cm: float) -> list[slice]:
@@ -81,13 +115,28 @@ def without_timestep_error(
 def spectrum_columns(
     frames: Sequence[Atoms], resolution_per_cm: float = 10.0, timestep_fs: float | None = None
 ) -> Columns:
-    """`vibrational_spectrum` of all atoms; given the timestep, `without_timestep_error`."""
-    every_fs = interval_fs(frames)
+    """`vibrational_spectra`: all atoms, and each element; given the timestep, without its error."""
+    numbers = same_atoms(frames)
     velocities, masses = velocities_of(frames), frames[0].get_masses()
-    wavenumbers, density = vibrational_spectrum(velocities, masses, every_fs, resolution_per_cm)
+    wavenumbers, parts = vibrational_spectra(
+        velocities, masses, numbers, interval_fs(frames), resolution_per_cm
+    )
     if timestep_fs is not None:
         wavenumbers = without_timestep_error(wavenumbers, timestep_fs)
-    return {"wavenumber_per_cm": wavenumbers, "density_cm": density}
+    of_elements = {f"density_{symbol}_cm": part for symbol, part in parts.items()}
+    total = np.sum(list(parts.values()), axis=0)
+    return {"wavenumber_per_cm": wavenumbers, "density_cm": total, **of_elements}
+
+
+def spectrum_findings(frames: Sequence[Atoms], columns: Columns) -> Iterable[Finding | str]:
+    """Where it has its highest peak, and what it cannot show."""
+    wavenumbers, density = columns["wavenumber_per_cm"], columns["density_cm"]
+    peak = float(wavenumbers[density.argmax()])
+    yield Finding("highest_peak_per_cm", "highest peak at", peak, "1/cm")
+    yield Finding("resolution_per_cm", "a point every", float(wavenumbers[1]), "1/cm")
+    remark = too_far_apart(frames)
+    if remark:
+        yield remark
 
 
 SPECTRUM = Analysis(
@@ -95,5 +144,10 @@ SPECTRUM = Analysis(
     (
         Column("wavenumber_per_cm", "1/cm", "wavenumber"),
         Column("density_cm", "cm", "vibrational density of states"),
+        Column("density_*_cm", "cm", "vibrational density of states"),
     ),
+    title="vibrational density of states",
+    findings=spectrum_findings,
+    trimmed=True,
+    peaked=True,
 )

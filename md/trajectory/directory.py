@@ -1,5 +1,6 @@
 """The output directory of a run: which names in it are fastequi's."""
 
+import json
 from pathlib import Path
 
 from fastequi.errors import InputError
@@ -14,6 +15,8 @@ LAST_GOOD = "last_good.extxyz"
 UNCERTAIN = "uncertain.extxyz"
 SUMMARY = "summary.json"
 CHECKPOINTS = "checkpoints"
+ANALYSIS = "analysis"
+ANALYSIS_JSON = "analysis.json"
 
 _FILES = (RESOLVED_CONFIG, LOG, *TRAJECTORIES.values(), FINAL, LAST_GOOD, UNCERTAIN, SUMMARY)
 
@@ -22,6 +25,17 @@ def own_files(directory: Path) -> list[Path]:
     """The files in a run's directory that fastequi wrote."""
     named = [directory / f"{name}{end}" for name in _FILES for end in ("", ".tmp")]
     return [*(path for path in named if path.is_file()), *own_checkpoints(directory / CHECKPOINTS)]
+
+
+def own_analysis_files(directory: Path) -> list[Path]:
+    """What `fastequi analyze` wrote about a run: what its analysis.json names, and that itself."""
+    index = directory / ANALYSIS / ANALYSIS_JSON
+    try:
+        named = json.loads(index.read_bytes())["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    paths = [index.with_name(Path(str(name)).name) for name in named]
+    return [*(path for path in paths if path.is_file()), index]
 
 
 def check_is_run(directory: Path) -> None:
@@ -39,6 +53,6 @@ def empty_run_directory(directory: Path) -> None:
     check_is_run(directory)
     with naming_files(directory):
         # The mark of a run goes last: killed half-way, the folder can still be overwritten.
-        for path in reversed(own_files(directory)):
+        for path in [*own_analysis_files(directory), *reversed(own_files(directory))]:
             path.unlink()
         (directory / CHECKPOINTS).mkdir(exist_ok=True)

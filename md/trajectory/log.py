@@ -1,8 +1,14 @@
 """log.csv: one row of thermodynamic quantities per logged step, exact to the last bit."""
 
+import csv
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fastequi.errors import InputError
 from fastequi.storage.appending import AppendFile
 
 #: The header, in order; units are part of the names.
@@ -38,3 +44,39 @@ class LogFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def read_log(path: str | Path) -> dict[str, NDArray[np.float64]]:
+    """The columns of a log.csv by name, [rows] each.
+
+    A last row cut short by a kill is left out with a warning. Raises InputError if there is no such
+    file, it is not a log of fastequi, or a row in its midst is not all numbers.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file in UTF-8") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    whole, _, rest = text.rpartition("\n")
+    header, *rows = csv.reader(whole.splitlines()) if whole else [rest.split(",")]
+    if tuple(header[: len(LOG_COLUMNS)]) != LOG_COLUMNS:
+        raise InputError(
+            f"{path}: not a log of fastequi (its header is not {','.join(LOG_COLUMNS)})"
+        )
+    if rest and whole:
+        warnings.warn(f"{path}: the last row is cut short, left out", stacklevel=2)
+    numbers = [_numbers(path, k, row, len(header)) for k, row in enumerate(rows, start=2)]
+    table = np.array(numbers, dtype=np.float64).reshape(-1, len(header))
+    return dict(zip(header, table.T, strict=True))
+
+
+def _numbers(path: Path, line: int, row: list[str], width: int) -> list[float]:
+    try:
+        numbers = [float(cell) for cell in row]
+    except ValueError:
+        numbers = []
+    if len(numbers) != width:
+        raise InputError(f"{path}: line {line} is not a row of {width} numbers: {','.join(row)!r}")
+    return numbers

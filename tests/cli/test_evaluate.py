@@ -121,7 +121,7 @@ def test_several_files_and_units(model, waters, tmp_path, capsys):
 
 
 def test_without_matplotlib(model, waters, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("fastequi.training.plots.find_spec", lambda name: None)
+    monkeypatch.setattr("fastequi.plotting.find_spec", lambda name: None)
     arguments = (tmp_path / "water.extxyz", "--plots", tmp_path / "plots", *REFERENCE)
     assert evaluate(model, *arguments) == 0
     assert "plots were skipped: they need matplotlib (pip install" in capsys.readouterr().err

@@ -60,9 +60,3 @@ def test_many_points_are_thinned_out(potential, labelled_by, tmp_path, monkeypat
     found = evaluate(potential, Dataset(labelled_by(0.05), potential.cutoff))
     for path in plots.plot_parity(found, tmp_path):
         assert_png(path)
-
-
-def test_without_matplotlib(monkeypatch):
-    assert plots.why_no_plots() == ""
-    monkeypatch.setattr(plots, "find_spec", lambda name: None)
-    assert "pip install 'fastequi[plot]'" in plots.why_no_plots()

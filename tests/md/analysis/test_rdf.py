@@ -7,6 +7,7 @@ from ase import Atoms
 
 from fastequi.errors import InputError
 from fastequi.md.analysis import radial_distribution
+from fastequi.md.analysis.rdf import first_shell_A
 
 
 def neighbours(atoms: Atoms, r: np.ndarray, g: np.ndarray, middle: float) -> float:
@@ -64,16 +65,68 @@ def test_a_lone_atom_of_an_element_has_no_pairs() -> None:
     assert list(g) == [("Na", "Cl")]
 
 
+def test_a_crystal_is_the_same_in_a_cell_of_any_size() -> None:
+    """Images count; beyond the height of a cell they are those of the atom itself, too."""
+    cell = ase.build.bulk("NaCl", "rocksalt", a=5.64)
+    r, small = radial_distribution([cell], 9.0, bins=299)
+    _, large = radial_distribution([cell.repeat(2)], 9.0, bins=299)
+    assert set(small) == set(large) == {("Na", "Na"), ("Na", "Cl"), ("Cl", "Cl")}
+    for pair, values in large.items():
+        np.testing.assert_allclose(small[pair], values, rtol=1e-9)
+    shells = 4 * np.pi * np.diff(np.linspace(0, 9.0, 300) ** 3) / 3
+    inside = r < 2.9
+    around = (small["Na", "Cl"] * shells)[inside].sum() / cell.get_volume()
+    assert around == pytest.approx(6.0)
+
+
+def test_a_cell_that_changes_has_its_own_volume_in_each_frame() -> None:
+    crystal = ase.build.bulk("Al", "fcc", a=4.0, cubic=True).repeat(3)
+    wide = crystal.copy()
+    wide.set_cell(1.1 * crystal.cell.array, scale_atoms=True)
+    _, both = radial_distribution([crystal, wide], 5.0, bins=100)
+    _, first = radial_distribution([crystal], 5.0, bins=100)
+    _, second = radial_distribution([wide], 5.0, bins=100)
+    mean = 0.5 * (first["Al", "Al"] + second["Al", "Al"])
+    np.testing.assert_allclose(both["Al", "Al"], mean, rtol=1e-12)
+
+
+def test_without_a_volume_the_mean_density_is_that_of_what_is_seen() -> None:
+    water = ase.build.molecule("H2O")
+    r, g = radial_distribution([water], 2.0, bins=400)
+    shells = np.diff(np.linspace(0.0, 2.0, 401) ** 3) / 2.0**3
+    for values in g.values():
+        assert (values * shells).sum() == pytest.approx(1.0)
+    assert r[g["H", "O"].argmax()] == pytest.approx(water.get_distance(0, 1), abs=0.005)
+
+
 def test_what_cannot_be_answered_is_refused() -> None:
     atoms = ase.build.bulk("Al", "fcc", a=4.05).repeat(3)
-    height = 3 * 4.05 / 3**0.5
-    with pytest.raises(InputError, match=f"at most {height / 2:.4g} Å.*frame 0; got 4"):
-        radial_distribution([atoms], 4.0)
-    with pytest.raises(InputError, match="above 0"):
-        radial_distribution([atoms], 0.0)
+    for r_max_A in (0.0, -1.0, np.inf):
+        with pytest.raises(InputError, match="above 0"):
+            radial_distribution([atoms], r_max_A)
     with pytest.raises(InputError, match="frame 1 has other atoms"):
         radial_distribution([atoms, ase.build.bulk("Al")], 3.0)
-    with pytest.raises(InputError, match="frame 0 is not periodic"):
-        radial_distribution([ase.build.molecule("H2O")], 3.0)
     with pytest.raises(InputError, match="no frames"):
         radial_distribution([], 3.0)
+
+
+# -- the first shell -----------------------------------------------------------------------------
+
+
+def test_the_first_shell_ends_in_the_first_minimum() -> None:
+    """Of a curve like liquid argon's, of a gap (its middle), and not where there is none."""
+    r = np.linspace(0.02, 8.0, 400)
+    liquid = np.where(r > 2.0, 1.0 + 2.0 * np.exp(-((r - 3.0) ** 2) / 0.1), 0.0)
+    liquid -= 0.5 * np.exp(-((r - 4.2) ** 2) / 0.1) * (r > 2.0)
+    assert first_shell_A(r, liquid) == pytest.approx(4.2, abs=0.05)
+    gap = np.exp(-((r - 1.0) ** 2) / 0.01) + np.exp(-((r - 3.0) ** 2) / 0.01)
+    assert first_shell_A(r, gap) == pytest.approx(2.0, abs=0.05)
+    assert first_shell_A(r, np.ones_like(r) * (r < 9.0)) is None
+    assert first_shell_A(r, np.zeros_like(r)) is None
+
+
+def test_noise_is_no_minimum() -> None:
+    r = np.linspace(0.02, 8.0, 400)
+    g = 1.0 + 2.0 * np.exp(-((r - 3.0) ** 2) / 0.1) - 0.6 * np.exp(-((r - 4.2) ** 2) / 0.1)
+    g = np.where(r > 2.2, g, 0.0) * (1 + 0.1 * np.random.default_rng(3).normal(size=400))
+    assert first_shell_A(r, g) == pytest.approx(4.2, abs=0.2)

@@ -1,0 +1,201 @@
+"""Everything that the directory of a run says: `ANALYSES` of its frames, `LOG_ANALYSES` of its log.
+
+What an analysis cannot use is left out with its reason; the others go on.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from ase import Atoms
+
+from fastequi.errors import FastEquiError, InputError
+from fastequi.md.analysis import ANALYSES, LOG_ANALYSES
+from fastequi.md.analysis.analysis import Analysis, Columns, Finding
+from fastequi.md.analysis.thermodynamics import Average, averages, settled_ps
+from fastequi.md.trajectory.directory import LOG, RESOLVED_CONFIG, TRAJECTORIES
+from fastequi.md.trajectory.log import read_log
+from fastequi.md.trajectory.reader import each_frame
+from fastequi.settings import read_toml
+
+#: Called with what is being done, how much of it is done, and of how much.
+Progress = Callable[[str, int, int], None]
+
+#: Times of frames and rows are multiples of the timestep; this is less than any, in ps.
+_SAME_TIME_PS = 1e-9
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the directory of one system comes down to.
+
+    facts       formula, atoms, model, ensemble: what is known without looking at numbers
+    frames      how many were used
+    times_ps    of the first and the last frame or row
+    settled_ps  from when on energy and volume are steady; None if they are not, or without a log
+    averages    of the log, by column
+    columns     of each analysis that could be made, by its name
+    findings    of these, and remarks for people
+    left_out    why an analysis could not be made
+    """
+
+    directory: Path
+    facts: Mapping[str, Any]
+    frames: int
+    times_ps: tuple[float, float]
+    settled_ps: float | None = None
+    averages: Mapping[str, Average] = field(default_factory=dict)
+    columns: dict[str, Columns] = field(default_factory=dict)
+    findings: dict[str, list[Finding]] = field(default_factory=dict)
+    remarks: dict[str, list[str]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def systems_of(directory: Path) -> list[Path]:
+    """The directory itself if it is that of one system, else its 0000/, 0001/, ...
+
+    Raises InputError if it is neither.
+    """
+    if not directory.is_dir():
+        what = "is not a folder" if directory.exists() else "there is no such folder"
+        raise InputError(
+            f"{directory}: {what}; fastequi analyze takes the output directory of a run"
+        )
+    if _is_run(directory):
+        return [directory]
+    inner = [path for path in directory.iterdir() if path.name.isdecimal() and _is_run(path)]
+    if inner:
+        return sorted(inner, key=lambda path: int(path.name))
+    raise InputError(
+        f"{directory}: no run of fastequi: there is no {LOG}, no "
+        f"{' or '.join(TRAJECTORIES.values())}, and no folder 0000 that has them"
+    )
+
+
+def _is_run(directory: Path) -> bool:
+    return any((directory / name).is_file() for name in (LOG, *TRAJECTORIES.values()))
+
+
+def analyze(
+    directory: Path,
+    from_ps: float = 0.0,
+    to_ps: float = float("inf"),
+    progress: Progress = lambda what, done, total: None,
+) -> Results:
+    """Every analysis of one system's frames and rows with from_ps <= time <= to_ps.
+
+    Raises InputError for files that are not those of a run, and if nothing is left to analyze.
+    """
+    log = _log(directory)
+    frames = list(_frames(directory, progress))
+    times = [*(frame.info["time_ps"] for frame in frames), *log.get("time_ps", [])]
+    if not times:
+        raise InputError(f"{directory}: the run has not written a frame or a row of the log yet")
+    begin, end = from_ps - _SAME_TIME_PS, to_ps + _SAME_TIME_PS
+    used = [frame for frame in frames if begin <= frame.info["time_ps"] <= end]
+    rows = {name: values[_between(log["time_ps"], begin, end)] for name, values in log.items()}
+    left = [*(frame.info["time_ps"] for frame in used), *rows.get("time_ps", [])]
+    if not left:
+        raise InputError(
+            f"{directory}: nothing between {from_ps:g} and {to_ps:g} ps; the run has "
+            f"{min(times):g} to {max(times):g} ps"
+        )
+    facts = _facts(directory, frames)
+    results = Results(directory, facts, len(used), (float(min(left)), float(max(left))))
+    results = _add_log(results, rows, frames)
+    for name, analysis in ANALYSES.items():
+        counted = Counted(used, lambda done, total, name=name: progress(name, done, total))
+        _add(results, name, analysis, counted)
+    return results
+
+
+def _between(times: np.ndarray, begin: float, end: float) -> np.ndarray:
+    return (times >= begin) & (times <= end)
+
+
+def _log(directory: Path) -> Columns:
+    path = directory / LOG
+    return read_log(path) if path.is_file() else {}
+
+
+def _frames(directory: Path, progress: Progress) -> Iterator[Atoms]:
+    """Frames of either format that have a time; those of other programs need not."""
+    for name in TRAJECTORIES.values():
+        path = directory / name
+        if path.is_file():
+            for k, frame in enumerate(each_frame(path, lambda *n: progress("reading", *n))):
+                if "time_ps" not in frame.info:
+                    raise InputError(f"{path}: frame {k} has no time_ps; not a trajectory of a run")
+                yield frame
+            return
+
+
+def _facts(directory: Path, frames: Sequence[Atoms]) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    if frames:
+        facts |= {"formula": frames[0].get_chemical_formula(), "atoms": len(frames[0])}
+        facts["periodic"] = "".join(np.array(list("abc"))[frames[0].pbc]) or "no"
+    for path in (directory / RESOLVED_CONFIG, directory.parent / RESOLVED_CONFIG):
+        if path.is_file():
+            config = read_toml(path)
+            facts["model"] = config.get("model", {}).get("name")
+            facts["ensemble"] = config.get("dynamics", {}).get("ensemble")
+            facts["timestep_fs"] = config.get("dynamics", {}).get("timestep_fs")
+            break
+    return facts
+
+
+def _add_log(results: Results, rows: Columns, frames: Sequence[Atoms]) -> Results:
+    """What the log says, added; averages need the mass of the atoms, which the frames know."""
+    if len(rows.get("time_ps", [])) == 0:
+        results.left_out.update(dict.fromkeys(LOG_ANALYSES, f"no rows of a {LOG}"))
+        return results
+    mass_amu = float(frames[0].get_masses().sum()) if frames else None
+    atoms = len(frames[0]) if frames else 1
+    settings = {"thermodynamics": {"mass_amu": mass_amu}, "drift": {"atoms": atoms}}
+    results.left_out["viscosity"] = (
+        f"{LOG} has no off-diagonal pressure, which the formula of Green and Kubo needs"
+    )
+    for name, analysis in LOG_ANALYSES.items():
+        _add(results, name, analysis, rows, **settings.get(name, {}))
+    found = averages(results.columns["thermodynamics"])
+    return Results(**(vars(results) | {"averages": found, "settled_ps": settled_ps(found)}))
+
+
+def _add(results: Results, name: str, analysis: Analysis, source: Any, **settings: object) -> None:
+    """The columns of one analysis and what they come down to, or why there are none."""
+    try:
+        columns = analysis(source, **settings)
+        read = list(analysis.findings(source, columns))
+    except FastEquiError as error:
+        results.left_out[name] = str(error)
+        return
+    results.columns[name] = columns
+    results.findings[name] = [item for item in read if isinstance(item, Finding)]
+    results.remarks[name] = [item for item in read if isinstance(item, str)]
+
+
+class Counted(Sequence[Atoms]):
+    """Frames that say how far whoever goes through them is."""
+
+    def __init__(self, frames: Sequence[Atoms], progress: Callable[[int, int], None]) -> None:
+        self._frames, self._progress = frames, progress
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @overload
+    def __getitem__(self, index: int) -> Atoms: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Counted": ...
+    def __getitem__(self, index: int | slice) -> "Atoms | Counted":
+        if isinstance(index, slice):
+            return Counted(self._frames[index], self._progress)
+        return self._frames[index]
+
+    def __iter__(self) -> Iterator[Atoms]:
+        for k, frame in enumerate(self._frames, start=1):
+            yield frame
+            self._progress(k, len(self._frames))
