@@ -82,7 +82,7 @@ class Simulation:
         self.stopped = False
         self._stop_requested = False
         self._last_good = self.state.snapshot()
-        self._call: ForceCall | None = None
+        self._call: tuple[Potential, ForceCall] | None = None
 
     def run(self, steps: int) -> None:
         """Do so many more steps, or fewer where a stop is requested.
@@ -139,13 +139,14 @@ class Simulation:
         self._check_motion(state)
         with self._timed("neighbors"):
             topology = state.cell, state.pbc, state.system_idx
-            if self.neighbors.update(state.positions, *topology) or self._call is None:
+            is_new = self.neighbors.update(state.positions, *topology)
+            if is_new or self._call is None or self._call[0] is not self.potential:
                 listed = self.neighbors.graph_with_skin(
                     state.positions, state.atomic_numbers, *topology
                 )
-                self._call = force_call(self.potential, listed)
+                self._call = self.potential, force_call(self.potential, listed)
         with self._timed("model"):
-            prediction = self._call(state.positions, state.cell)
+            prediction = self._call[1](state.positions, state.cell)
             state.energy = prediction.energy.detach()
             state.energies = prediction.energies.detach()
             state.forces = prediction.forces.detach()

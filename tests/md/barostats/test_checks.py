@@ -35,7 +35,7 @@ KINDS = [MartynaTobiasKlein, CellRescaling]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_molecule_has_no_volume(kind: type) -> None:
-    with pytest.raises(InputError, match="system 0 has no volume: npt-.* three lattice vectors"):
+    with pytest.raises(InputError, match=r"system 0 has no volume: npt-.* three lattice vectors"):
         start(Atoms("Ar2", [[0, 0, 0], [4, 0, 0]]), kind(1.0, 300.0))
 
 
