@@ -10,7 +10,7 @@ One system is a batch of one. The state is on the device of the potential.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
@@ -36,6 +36,24 @@ class Observer(Protocol):
     def every(self) -> int: ...
 
     def __call__(self, simulation: "Simulation") -> None: ...
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A force call, and what it is of: a potential, and elements that may be written into."""
+
+    potential: Potential
+    atomic_numbers: Tensor
+    version: int
+    call: ForceCall
+
+    def is_of(self, potential: Potential, state: State) -> bool:
+        numbers = state.atomic_numbers
+        return (
+            self.potential is potential
+            and self.atomic_numbers is numbers
+            and self.version == numbers._version
+        )
 
 
 class Simulation:
@@ -82,7 +100,7 @@ class Simulation:
         self.stopped = False
         self._stop_requested = False
         self._last_good = self.state.snapshot()
-        self._call: tuple[Potential, ForceCall] | None = None
+        self._call: _Call | None = None
 
     def run(self, steps: int) -> None:
         """Do so many more steps, or fewer where a stop is requested.
@@ -140,13 +158,13 @@ class Simulation:
         with self._timed("neighbors"):
             topology = state.cell, state.pbc, state.system_idx
             is_new = self.neighbors.update(state.positions, *topology)
-            if is_new or self._call is None or self._call[0] is not self.potential:
-                listed = self.neighbors.graph_with_skin(
-                    state.positions, state.atomic_numbers, *topology
-                )
-                self._call = self.potential, force_call(self.potential, listed)
+            if is_new or self._call is None or not self._call.is_of(self.potential, state):
+                numbers = state.atomic_numbers
+                listed = self.neighbors.graph_with_skin(state.positions, numbers, *topology)
+                call = force_call(self.potential, listed)
+                self._call = _Call(self.potential, numbers, numbers._version, call)
         with self._timed("model"):
-            prediction = self._call[1](state.positions, state.cell)
+            prediction = self._call.call(state.positions, state.cell)
             state.energy = prediction.energy.detach()
             state.energies = prediction.energies.detach()
             state.forces = prediction.forces.detach()

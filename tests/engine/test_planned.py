@@ -14,7 +14,9 @@ from fastequi.engine.fused import FusedNequIP
 from fastequi.engine.planned import PlannedCall, reverse_edges
 from fastequi.graph import Graph
 from fastequi.irreps import Parity
+from fastequi.md.integrators import VelocityVerlet
 from fastequi.md.neighbors import NeighborList
+from fastequi.md.simulation import Simulation
 from fastequi.md.state import State, state_from_atoms
 from fastequi.model.file import set_precision
 from fastequi.model.nequip import NequIP
@@ -223,3 +225,19 @@ def test_reverse_edges():
     )  # fmt: skip
     with pytest.raises(ValueError, match="no reverse"):
         reverse_edges(one_way)
+
+
+def test_elements_that_change_in_a_run_are_seen():
+    """In place, between two runs: as by a Monte Carlo move."""
+    network = network_of(1, "even")
+    swapped, fresh = (
+        Simulation(systems()[0], FusedNequIP(network, "cpu"), VelocityVerlet(0.1)) for _ in range(2)
+    )
+    swapped.run(3)
+    state = swapped.state
+    state.atomic_numbers[[0, 1]] = state.atomic_numbers[[1, 0]]
+    swapped.compute_forces_()
+    fresh.state.positions.copy_(state.positions)
+    fresh.state.atomic_numbers.copy_(state.atomic_numbers)
+    fresh.compute_forces_()
+    assert float((swapped.state.forces - fresh.state.forces).abs().max()) < 1e-12
