@@ -12,6 +12,13 @@ ThermostatTime = Annotated[
     Positive, Field(description="fs, in which the thermostat answers; shorter holds tighter")
 ]
 ChainLength = Annotated[Count, Field(description="thermostats in each Nosé-Hoover chain")]
+Temperature = Annotated[
+    target_key(at_least=0.0),
+    Field(
+        description="K; or [from, to] over the steps; also of the first velocities, unless the "
+        "structure has some"
+    ),
+]
 Pressure = Annotated[target_key(), Field(description="GPa; or [from, to] over the steps")]
 BarostatTime = Annotated[
     Positive, Field(description="fs, in which the cell answers; too short, and it explodes")
