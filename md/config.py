@@ -17,7 +17,7 @@ from fastequi.md.config_problems import VOCABULARY, file_problems
 from fastequi.md.disagreement import ACTIONS
 from fastequi.md.ensemble_keys import with_own_keys
 from fastequi.md.integrators import INTEGRATORS
-from fastequi.md.ramps import target_key
+from fastequi.md.integrators.keys import Temperature
 from fastequi.md.trajectory.directory import TRAJECTORIES
 from fastequi.settings import (
     FROM_LIST,
@@ -81,11 +81,7 @@ class SharedDynamics(Section):
     ensemble: str = "nvt-langevin"
     timestep_fs: Positive = Field(default=1.0, description="fs; 0.5 where there is hydrogen")
     steps: int = Field(ge=0, description="the total: --resume goes on to it")
-    temperature_K: target_key(at_least=0.0) = Field(
-        default=300.0,
-        description="K; or [from, to] over the steps; also of the first velocities, unless the "
-        "structure has some",
-    )
+    temperature_K: Temperature = 300.0
     seed: Seed = Field(default=0, description="of the first velocities and of the noise")
     device: Device = Field(default="auto", description="auto, cpu, cuda or cuda:N")
 
