@@ -20,6 +20,7 @@ from fastequi.md.config import DynamicsConfig, SharedDynamics
 from fastequi.md.ensemble_keys import with_own_keys
 from fastequi.md.integrators import INTEGRATORS, Integrator, LangevinBAOAB, VelocityVerlet
 from fastequi.md.integrators.integrator import parameters
+from fastequi.md.ramps import Ramp
 from fastequi.md.simulation import Simulation
 from fastequi.md.state import State, state_from_atoms
 from fastequi.md.testing import LennardJones
@@ -45,6 +46,17 @@ def toy_kind() -> type[Integrator]:
 ToyThermostat = toy_kind()
 EVERY = {**INTEGRATORS, ToyThermostat.ensemble: ToyThermostat}
 Dynamics = with_own_keys(SharedDynamics, EVERY)
+
+#: Parameters with which an ensemble does what it does not by default.
+VARIANTS: list[tuple[str, dict[str, object]]] = [
+    *((name, {}) for name in EVERY),
+    ("nvt-nose-hoover", {"chain_length": 5, "temperature_K": Ramp(20.0, 80.0, 25)}),
+    ("nvt-csvr", {"temperature_K": [Ramp(20.0, 80.0, 25), 60.0], "thermostat_time_fs": 20.0}),
+    ("npt-scr", {"coupling": "axes", "pressure_GPa": Ramp(0.0, 0.5, 25)}),
+    ("npt-scr", {"coupling": "flexible", "compressibility_per_GPa": 0.3}),
+    ("npt-mtk", {"coupling": "axes", "pressure_GPa": [0.1, 0.3], "barostat_axes": "xy"}),
+    ("npt-mtk", {"coupling": "flexible", "temperature_K": Ramp(60.0, 30.0, 25)}),
+]
 
 
 SHEAR = np.eye(3) + 0.03 * np.array([[0, 1, 0], [1, 0, 0.5], [0, 0.5, 1]])
@@ -93,15 +105,18 @@ class FailsAtTheEnd(LennardJones):
 # -- every row of the table ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_a_restart_from_the_disk_is_no_restart(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "own"), VARIANTS)
+def test_a_restart_from_the_disk_is_no_restart(
+    name: str, own: dict[str, object], tmp_path: Path
+) -> None:
     """With an integrator of its own: whatever it does not declare is lost, and this shows."""
-    whole = Simulation(argon(), LennardJones(), integrator_of(name))
+    whole = Simulation(argon(), LennardJones(), integrator_of(name, **own))
     whole.run(30)
-    first = Simulation(argon(), LennardJones(), integrator_of(name))
+    first = Simulation(argon(), LennardJones(), integrator_of(name, **own))
     first.run(13)
     path = write_checkpoint(tmp_path, checkpoint_of(first.state, {}, {}))
-    second = Simulation(state_of(read_checkpoint(path)), LennardJones(), integrator_of(name))
+    again = integrator_of(name, **own)
+    second = Simulation(state_of(read_checkpoint(path)), LennardJones(), again)
     second.forces_are_current = True
     second.run(17)
     assert same_bits(second.state, whole.state)
@@ -122,8 +137,12 @@ def test_a_failure_goes_back_to_the_last_good_step(name: str) -> None:
     assert same_bits(failing.state, good.state)
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_a_system_of_a_batch_moves_as_it_does_alone(name: str) -> None:
+@pytest.mark.parametrize(("name", "own"), [
+    *((name, {}) for name in EVERY),
+    ("npt-scr", {"coupling": "flexible", "compressibility_per_GPa": 0.3}),
+    ("npt-mtk", {"coupling": "flexible", "pressure_GPa": 0.2}),
+])  # fmt: skip
+def test_a_system_of_a_batch_moves_as_it_does_alone(name: str, own: dict[str, object]) -> None:
     """Systems of different size, shape, temperature; the noise of a system is that of its seed."""
     systems = [bulk("Ar", a=5.3, cubic=True).repeat(2), bulk("Ar").repeat(3), bulk("Ar").repeat(2)]
     systems[1].set_cell(systems[1].cell.array @ SHEAR, scale_atoms=True)
@@ -133,8 +152,8 @@ def test_a_system_of_a_batch_moves_as_it_does_alone(name: str) -> None:
     def moved(chosen: slice) -> State:
         state = state_from_atoms(systems[chosen])
         maxwell_boltzmann_(state, temperatures[chosen], seeds[chosen])
-        own = {"seed": seeds[chosen]} if seeded else {}
-        integrator = integrator_of(name, timestep_fs=3.0, **own)
+        seed = {"seed": seeds[chosen]} if seeded else {}
+        integrator = integrator_of(name, timestep_fs=3.0, **seed, **own)
         Simulation(state, LennardJones(), integrator).run(40)
         return state
 
@@ -294,3 +313,41 @@ def test_its_keys_are_checked_and_part_of_the_run(tmp_path: Path) -> None:
     code, out = run_toy(tmp_path, 5, "--resume", time="31.0")
     assert code == 2
     assert "dynamics.toy_time_fs: 30.0 -> 31.0" in out
+
+
+def test_a_constant_pressure_run_with_ramps_from_md_toml(tmp_path: Path) -> None:
+    """What it says, writes and conserves; over more steps it would be another ramp."""
+    npt = """
+    temperature_K = [30.0, 60.0]
+    pressure_GPa = [0.0, 0.4]
+    coupling = "flexible"
+    barostat_time_fs = 400.0
+    """
+    toml = TOML.replace("toy_time_fs = {time}\nfriction_per_ps = 5.0\n", npt)
+    toml = toml.replace("nvt-toy", "npt-mtk").replace("temperature_K = 60.0\n", "")
+    assert "toy" not in toml
+    atoms: Atoms = bulk("Ar", a=5.3, cubic=True).repeat(2)
+
+    atoms.write(tmp_path / "ar.extxyz")
+
+    def run(steps: int, *options: str) -> tuple[int, str]:
+        (tmp_path / "md.toml").write_text(toml.format(steps=steps))
+        command = [sys.executable, str(TOY), "run", str(tmp_path / "md.toml"), *options]
+        done = subprocess.run(command, capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    code, out = run(40)
+    assert code == 0, out
+    assert "npt-mtk, timestep 4 fs, temperature 30 to 60 K, pressure 0 to 0.4 GPa" in out
+    assert "pressure " in out.split("conserved")[0]
+    with (tmp_path / "run" / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    conserved = np.array([float(row["conserved_eV"]) for row in rows])
+    total = np.array([float(row["total_energy_eV"]) for row in rows])
+    assert np.ptp(conserved) < 0.01 * np.ptp(total)
+    assert float(rows[-1]["volume_A3"]) != float(rows[0]["volume_A3"])
+    resolved = (tmp_path / "run" / "md.resolved.toml").read_text()
+    assert "temperature_K = [30.0, 60.0]" in resolved
+    code, out = run(60, "--resume")
+    assert code == 2
+    assert "dynamics.steps: 40 -> 60" in out

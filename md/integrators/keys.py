@@ -8,6 +8,13 @@ from fastequi.md.barostats.strain import AXES, COUPLINGS
 from fastequi.md.ramps import target_key
 from fastequi.settings import Count, Positive, one_of
 
+Temperature = Annotated[
+    target_key(at_least=0.0),
+    Field(
+        description="K; or [from, to] over the steps; also of the first velocities, unless the "
+        "structure has some"
+    ),
+]
 ThermostatTime = Annotated[
     Positive, Field(description="fs, in which the thermostat answers; shorter holds tighter")
 ]

@@ -123,6 +123,7 @@ def test_a_cell_that_is_strained_a_thousand_times_has_not_turned() -> None:
     deformation = identity_like(start).repeat(2, 1, 1)
     free = deformation.clone()
     undone = deformation.clone()
+    turn = identity_like(start).repeat(2, 1, 1)
     for k in range(1000):
         strain = symmetric(2, 2e-3, seed=k)
         strain_cell_(state, strain)
