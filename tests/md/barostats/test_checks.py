@@ -35,11 +35,7 @@ KINDS = [MartynaTobiasKlein, CellRescaling]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-<<<<<<< HEAD
-def test_a_molecule_has_no_volume(kind: type) -> None:
-=======
 def test_a_molecule_has_no_volume(kind: Callable[..., Integrator]) -> None:
->>>>>>> w-ens
     with pytest.raises(InputError, match=r"system 0 has no volume: npt-.* three lattice vectors"):
         start(Atoms("Ar2", [[0, 0, 0], [4, 0, 0]]), kind(1.0, 300.0))
 
