@@ -81,7 +81,7 @@ class SharedDynamics(Section):
     ensemble: str = "nvt-langevin"
     timestep_fs: Positive = Field(default=1.0, description="fs; 0.5 where there is hydrogen")
     steps: int = Field(ge=0, description="the total: --resume goes on to it")
-    temperature_K: Temperature = 300.0
+    temperature_K: Temperature = 300.0  # pyright: ignore[reportInvalidTypeForm]
     seed: Seed = Field(default=0, description="of the first velocities and of the noise")
     device: Device = Field(default="auto", description="auto, cpu, cuda or cuda:N")
 

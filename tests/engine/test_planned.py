@@ -190,7 +190,10 @@ def test_torch_computes_nothing_and_calls_are_counted():
         moving.planned()
     counted = _count(lambda: moving.calls[0](moving.state.positions, moving.state.cell))
     assert counted <= 8, counted
-    program = moving.calls[0].program  # pyright: ignore
+    (call,) = moving.calls
+    assert isinstance(call, PlannedCall)
+    program = call.program
+    assert program is not None
     assert program.n_stages <= 8 + 10 * 3, program.n_stages
 
 

@@ -90,9 +90,9 @@ def test_momentum_is_left_alone(warm_argon: Atoms) -> None:
     torch.testing.assert_close(momentum(state), before, rtol=1e-11, atol=0.0)
 
 
-@pytest.mark.parametrize("coupling", ["isotropic", pytest.param("axes", marks=pytest.mark.slow)])
-def test_volumes_of_an_ideal_gas_are_exact(coupling: str) -> None:
-    bath = MartynaTobiasKlein(2.0, GAS_K, GAS_GPA, 100.0, 300.0, coupling)
+def test_volumes_of_an_ideal_gas_are_exact() -> None:
+    """In isotropic coupling: the shape of a gas costs nothing, and runs away where it may."""
+    bath = MartynaTobiasKlein(2.0, GAS_K, GAS_GPA, 100.0, 300.0)
     assert_gas_volumes_are_exact(bath)
 
 
@@ -133,7 +133,11 @@ def test_zero_kelvin_and_too_many_pressures_are_refused(warm_argon: Atoms) -> No
 
 @pytest.mark.slow
 def test_the_mean_volume_is_ases() -> None:
-    """The same crystal at 40 K and 0.05 GPa, 32 ps each."""
+    """The same crystal at 40 K and 0.05 GPa, 32 ps each.
+
+    ASE's thermostat holds 3N degrees of freedom at its temperature. The centre of mass is at rest,
+    so that 3N - 3 have the heat of all; ours counts them.
+    """
     atoms = ase.build.bulk("Ar", "fcc", a=5.4, cubic=True).repeat(2)
     replicas = 8
     state = state_from_atoms([atoms] * replicas)
@@ -150,7 +154,7 @@ def test_the_mean_volume_is_ases() -> None:
     maxwell_boltzmann_(start, 40.0, 9)
     theirs.set_velocities(start.velocities.numpy() / units.fs)
     dynamics = IsotropicMTKNPT(
-        theirs, 8.0 * units.fs, temperature_K=40.0, pressure_au=0.05 * units.GPa,
+        theirs, 8.0 * units.fs, temperature_K=40.0 * 31 / 32, pressure_au=0.05 * units.GPa,
         tdamp=100.0 * units.fs, pdamp=500.0 * units.fs,
     )  # fmt: skip
     dynamics.run(500)

@@ -33,10 +33,9 @@ def gas_bath(coupling: str, axes: str = "xyz") -> CellRescaling:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "coupling", ["isotropic", *(pytest.param(c, marks=pytest.mark.slow) for c in COUPLINGS[1:])]
-)
+@pytest.mark.parametrize("coupling", ["isotropic", pytest.param("axes", marks=pytest.mark.slow)])
 def test_volumes_of_an_ideal_gas_are_exact(coupling: str) -> None:
+    """Not in flexible coupling: the shape of a gas costs nothing, and runs away where it may."""
     state = assert_gas_volumes_are_exact(gas_bath(coupling))
     edges = state.cell.norm(dim=2)
     same = bool(((edges - edges[:, :1]).abs() < 1e-9 * edges).all())
