@@ -19,6 +19,7 @@ from fastequi.md.analysis.analysis import Finding, in_digits
 from fastequi.md.analysis.files import as_json, average_rows, write_results, write_rows
 from fastequi.md.analysis.run import Progress, Results, systems_of
 from fastequi.md.analysis.run import analyze as analyze_system
+from fastequi.md.analysis.trust import checks_of
 from fastequi.md.trajectory.directory import ANALYSIS
 from fastequi.plotting import why_no_plots
 from fastequi.storage.durable import naming_files, write_json
@@ -34,7 +35,8 @@ def analyze(
 ) -> int:
     """Analyze a run: structure, diffusion, vibrations, means with errors, drift.
 
-    Writes a table (csv) and a picture (png) of each into DIRECTORY/analysis.
+    Writes a table (csv) and a picture (png) of each into DIRECTORY/analysis, and a page with all
+    of it and the structure in motion, DIRECTORY/report.html, which any browser opens offline.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ def analyze(
             results = analyze_system(system, from_ps, to_ps, progress)
         _print_results(results)
         files = write_results(results)
-        print(f"wrote {len(files)} files to {files[0].parent}")
+        print(f"wrote {len(files) - 1} files to {files[1].parent}, and {files[0]}")
         every.append(results)
     if why_no_plots():
         print(why_no_plots())
@@ -109,7 +111,7 @@ def _print_results(results: Results) -> None:
     facts = results.facts
     what = [facts.get("formula"), facts.get("ensemble"), facts.get("model")]
     print(f"{results.directory}: {', '.join(str(fact) for fact in what if fact)}")
-    print(f"{begin:g} to {end:g} ps, {results.frames} frames")
+    print(f"{begin:g} to {end:g} ps, {len(results.frames)} frames")
     _print_averages(results)
     for name, analysis in (LOG_ANALYSES | ANALYSES).items():
         findings, remarks = results.findings.get(name, []), results.remarks.get(name, [])
@@ -128,34 +130,22 @@ def _print_results(results: Results) -> None:
 def _print_averages(results: Results) -> None:
     if not results.averages:
         return
-    if results.settled_ps is None:
-        print("not settled: energy or volume still change; a longer run is needed")
-    elif results.settled_ps > results.times_ps[0]:
-        print(
-            f"settled from {results.settled_ps:g} ps on: means leave out what is before, curves do "
-            f"not (--from {results.settled_ps:g} leaves it out everywhere)"
-        )
-    else:
-        print("settled from the start")
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for head in ("mean ± error", "unit", "spread", "tau, ps", "from, ps"):
         table.add_column(head, justify="left" if head == "unit" else "right", no_wrap=True)
-    uncertain = False
     for name, average in results.averages.items():
         column = LOG_ANALYSES["thermodynamics"].column(name)
         assert column is not None
         mean = average.mean
-        mark = "" if mean.is_certain or not mean.spread else " *"
-        uncertain |= bool(mark)
         tau = f"{average.tau_ps:.2g}" if mean.spread else "-"
         error = in_digits(mean.mean, mean.error) if mean.spread else f"{mean.mean:.6g}"
-        table.add_row(column.meaning + mark, error, column.unit, f"{mean.spread:.3g}", tau,
+        table.add_row(column.meaning, error, column.unit, f"{mean.spread:.3g}", tau,
                       f"{average.from_ps:g}")  # fmt: skip
     Console().print(table)
     print("tau: autocorrelation time; from: where a column is steady, its mean begins")
-    if uncertain:
-        print("* fewer than 20 independent blocks: the error is a guess")
+    for check in checks_of(results):
+        print(f"{'ok' if check.good else '! '}  {check.text}")
 
 
 def _line(finding: Finding) -> str:

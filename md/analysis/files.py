@@ -11,9 +11,10 @@ import numpy as np
 from fastequi._version import __version__
 from fastequi.md.analysis import ANALYSES, LOG_ANALYSES
 from fastequi.md.analysis.analysis import Columns
+from fastequi.md.analysis.page import write_page
 from fastequi.md.analysis.pictures import draw
 from fastequi.md.analysis.run import Results
-from fastequi.md.trajectory.directory import ANALYSIS, ANALYSIS_JSON, own_analysis_files
+from fastequi.md.trajectory.directory import ANALYSIS, ANALYSIS_JSON, REPORT, own_analysis_files
 from fastequi.plotting import why_no_plots
 from fastequi.storage.durable import naming_files, write_durably, write_json
 
@@ -24,9 +25,9 @@ _DIGITS = 12
 
 
 def write_results(results: Results) -> list[Path]:
-    """Write everything into the folder `analysis` of a run; what an earlier analysis left goes.
+    """Write report.html, and all else into the folder `analysis`; an earlier analysis goes.
 
-    Returns the files, analysis.json first, which names the others.
+    Returns the files: report.html, analysis.json, which names the others, and these.
     """
     folder = results.directory / ANALYSIS
     with naming_files(folder):
@@ -45,10 +46,12 @@ def write_results(results: Results) -> list[Path]:
     if results.averages:
         names.append(AVERAGES)
         write_rows(folder / AVERAGES, average_rows(results))
-    facts = {"fastequi": __version__, **as_json(results), "files": names}
+    report = results.directory / REPORT
+    write_page(results, report)
+    facts = {"fastequi": __version__, **as_json(results), "files": [*names, REPORT]}
     with naming_files(folder):
         write_json(folder / ANALYSIS_JSON, facts)
-    return [folder / name for name in (ANALYSIS_JSON, *names)]
+    return [report, *(folder / name for name in (ANALYSIS_JSON, *names))]
 
 
 def write_csv(path: Path, columns: Columns) -> None:
@@ -101,7 +104,7 @@ def as_json(results: Results) -> dict[str, Any]:
         {
             "directory": str(results.directory),
             **results.facts,
-            "frames": results.frames,
+            "frames": len(results.frames),
             "from_ps": results.times_ps[0],
             "to_ps": results.times_ps[1],
             "settled_ps": results.settled_ps,

@@ -3,8 +3,9 @@
 What an analysis cannot use is left out with its reason; the others go on.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,7 +16,8 @@ from fastequi.errors import FastEquiError, InputError
 from fastequi.md.analysis import ANALYSES, LOG_ANALYSES
 from fastequi.md.analysis.analysis import Analysis, Columns, Finding
 from fastequi.md.analysis.thermodynamics import Average, averages, settled_ps
-from fastequi.md.trajectory.directory import LOG, RESOLVED_CONFIG, TRAJECTORIES
+from fastequi.md.disagreement import COLUMN
+from fastequi.md.trajectory.directory import LOG, RESOLVED_CONFIG, SUMMARY, TRAJECTORIES
 from fastequi.md.trajectory.log import read_log
 from fastequi.md.trajectory.reader import each_frame
 from fastequi.settings import read_toml
@@ -32,9 +34,12 @@ class Results:
     """What the directory of one system comes down to.
 
     facts       formula, atoms, model, ensemble: what is known without looking at numbers
-    frames      how many were used
+    config      of md.resolved.toml; empty where there is none
+    summary     of summary.json; empty before the end
+    frames      that were used
     times_ps    of the first and the last frame or row
     settled_ps  from when on energy and volume are steady; None if they are not, or without a log
+    disagreement_eV_per_A   the largest of a committee's on forces; None where there is none
     averages    of the log, by column
     columns     of each analysis that could be made, by its name
     findings    of these, and remarks for people
@@ -43,9 +48,12 @@ class Results:
 
     directory: Path
     facts: Mapping[str, Any]
-    frames: int
+    config: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    frames: Sequence[Atoms]
     times_ps: tuple[float, float]
     settled_ps: float | None = None
+    disagreement_eV_per_A: float | None = None
     averages: Mapping[str, Average] = field(default_factory=dict)
     columns: dict[str, Columns] = field(default_factory=dict)
     findings: dict[str, list[Finding]] = field(default_factory=dict)
@@ -102,8 +110,11 @@ def analyze(
             f"{directory}: nothing between {from_ps:g} and {to_ps:g} ps; the run has "
             f"{min(times):g} to {max(times):g} ps"
         )
-    facts = _facts(directory, frames)
-    results = Results(directory, facts, len(used), (float(min(left)), float(max(left))))
+    config = _config(directory)
+    results = Results(
+        directory, _facts(config, frames), config, _summary(directory), used,
+        (float(min(left)), float(max(left))),
+    )  # fmt: skip
     results = _add_log(results, rows, frames)
     for name, analysis in ANALYSES.items():
         counted = Counted(used, lambda done, total, name=name: progress(name, done, total))
@@ -132,19 +143,32 @@ def _frames(directory: Path, progress: Progress) -> Iterator[Atoms]:
             return
 
 
-def _facts(directory: Path, frames: Sequence[Atoms]) -> dict[str, Any]:
+def _facts(config: Mapping[str, Any], frames: Sequence[Atoms]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if frames:
         facts |= {"formula": frames[0].get_chemical_formula(), "atoms": len(frames[0])}
         facts["periodic"] = "".join(np.array(list("abc"))[frames[0].pbc]) or "no"
-    for path in (directory / RESOLVED_CONFIG, directory.parent / RESOLVED_CONFIG):
-        if path.is_file():
-            config = read_toml(path)
-            facts["model"] = config.get("model", {}).get("name")
-            facts["ensemble"] = config.get("dynamics", {}).get("ensemble")
-            facts["timestep_fs"] = config.get("dynamics", {}).get("timestep_fs")
-            break
+    if config:
+        facts["model"] = config.get("model", {}).get("name")
+        facts["ensemble"] = config.get("dynamics", {}).get("ensemble")
+        facts["timestep_fs"] = config.get("dynamics", {}).get("timestep_fs")
     return facts
+
+
+def _config(directory: Path) -> dict[str, Any]:
+    """What the run was told; a system of several finds it one folder up."""
+    paths = [folder / RESOLVED_CONFIG for folder in (directory, directory.parent)]
+    path = next((path for path in paths if path.is_file()), None)
+    return read_toml(path) if path else {}
+
+
+def _summary(directory: Path) -> dict[str, Any]:
+    path = directory / SUMMARY
+    try:
+        found = json.loads(path.read_bytes()) if path.is_file() else {}
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON: {error}") from error
+    return found if isinstance(found, dict) else {}
 
 
 def _add_log(results: Results, rows: Columns, frames: Sequence[Atoms]) -> Results:
@@ -161,7 +185,12 @@ def _add_log(results: Results, rows: Columns, frames: Sequence[Atoms]) -> Result
     for name, analysis in LOG_ANALYSES.items():
         _add(results, name, analysis, rows, **settings.get(name, {}))
     found = averages(results.columns["thermodynamics"])
-    return Results(**(vars(results) | {"averages": found, "settled_ps": settled_ps(found)}))
+    return replace(
+        results,
+        averages=found,
+        settled_ps=settled_ps(found),
+        disagreement_eV_per_A=float(rows[COLUMN].max()) if COLUMN in rows else None,
+    )
 
 
 def _add(results: Results, name: str, analysis: Analysis, source: Any, **settings: object) -> None:

@@ -17,6 +17,7 @@ SUMMARY = "summary.json"
 CHECKPOINTS = "checkpoints"
 ANALYSIS = "analysis"
 ANALYSIS_JSON = "analysis.json"
+REPORT = "report.html"
 
 _FILES = (RESOLVED_CONFIG, LOG, *TRAJECTORIES.values(), FINAL, LAST_GOOD, UNCERTAIN, SUMMARY)
 
@@ -35,6 +36,7 @@ def own_analysis_files(directory: Path) -> list[Path]:
     except (OSError, ValueError, KeyError, TypeError):
         return []
     paths = [index.with_name(Path(str(name)).name) for name in named]
+    paths += [directory / REPORT] if REPORT in named else []
     return [*(path for path in paths if path.is_file()), index]
 
 

@@ -1,7 +1,10 @@
 """`fastequi analyze`: its files, its words, and what it says of directories that are no runs."""
 
+import base64
 import json
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import h5py
@@ -258,3 +261,51 @@ def test_a_file_is_no_folder(command, tmp_path):
     result = command("analyze", tmp_path / "a.extxyz")
     assert result.code == 2
     assert "is not a folder" in result.err
+
+
+# -- the page ------------------------------------------------------------------------------------
+
+
+def data_of(page: str) -> dict:
+    (text,) = re.findall(r'<script id="data" type="application/json">(.*?)</script>', page, re.S)
+    return json.loads(text)
+
+
+def test_the_page_is_one_file_that_holds_everything(run, command):
+    command("analyze", str(run))
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert len(page) < 3e6
+    assert "default-src 'none'" in page  # a browser is forbidden to load anything
+    assert not re.search(r'(?:src|href)\s*=\s*["\']?https?:', page)
+    data = data_of(page)
+    written = json.loads((run / "analysis" / "analysis.json").read_text())
+    assert "report.html" in written["files"]
+    titles = {plot["title"] for plot in data["plots"]}
+    assert titles >= {"radial distribution", "velocity autocorrelation"}
+    movie, frames = data["movie"], list(read_trajectory(run / "trajectory.extxyz"))
+    assert len(movie["times_ps"]) == len(frames)
+    grid = np.frombuffer(base64.b64decode(movie["positions"]), dtype="<i4")
+    positions = grid.reshape(len(frames), -1, 3) * movie["unit_A"]
+    expected = np.array([frame.get_positions(wrap=True) for frame in frames])
+    assert np.abs(positions - expected).max() <= 0.5001 * movie["unit_A"]
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
+def test_a_browser_draws_the_page_without_a_complaint(run, command, width, dark):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("NO BROWSER: the page was not opened; install chromium")
+    command("analyze", str(run))
+    options = [
+        "--headless=new", "--no-sandbox", "--disable-gpu", "--use-gl=swiftshader",
+        "--enable-unsafe-swiftshader", "--enable-logging=stderr", f"--window-size={width},900",
+        "--virtual-time-budget=8000", "--dump-dom",
+    ]  # fmt: skip
+    if dark:
+        options.append("--blink-settings=preferredColorScheme=0")
+    url = (run / "report.html").resolve().as_uri()
+    shown = subprocess.run([browser, *options, url], capture_output=True, text=True, timeout=120)
+    n_panels = sum(len(plot["panels"]) for plot in data_of(shown.stdout)["plots"])
+    assert f'data-ready="{n_panels} plots, viewer"' in shown.stdout
+    said = [line for line in shown.stderr.splitlines() if "CONSOLE" in line]
+    assert [line for line in said if "GL Driver Message" not in line] == []
