@@ -94,14 +94,15 @@ def stress_of(virial: Tensor, volume: Tensor) -> Tensor:
     return torch.where(has_volume, stress, torch.nan)
 
 
-def force_call(potential: Potential, graph: Graph) -> ForceCall:
+def force_call(potential: Potential, graph: Graph, last: ForceCall | None = None) -> ForceCall:
     """Of a graph whose edges reach up to the cutoff and a skin.
 
-    A potential that has a method `force_call(graph)` knows how; another one computes the edges that
-    are within its cutoff, each time.
+    last: the caller's own until now, which is given up; its memory may be taken over.
+    A potential that has a method `force_call(graph, last)` knows how; another one computes the
+    edges that are within its cutoff, each time.
     """
     own = getattr(potential, "force_call", None)
-    return CutCall(potential, graph) if own is None else own(graph)
+    return CutCall(potential, graph) if own is None else own(graph, last)
 
 
 class CutCall:

@@ -161,7 +161,7 @@ class Simulation:
             if is_new or self._call is None or not self._call.is_of(self.potential, state):
                 numbers = state.atomic_numbers
                 listed = self.neighbors.graph_with_skin(state.positions, numbers, *topology)
-                call = force_call(self.potential, listed)
+                call = force_call(self.potential, listed, self._call and self._call.call)
                 self._call = _Call(self.potential, numbers, numbers._version, call)
         with self._timed("model"):
             prediction = self._call.call(state.positions, state.cell)

@@ -1,7 +1,7 @@
 """Shared by all tests: where the reference data is, devices, and a training that takes seconds."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,14 @@ def reference_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"NO REFERENCE DATA at {folder}; set FASTEQUI_DATA to check against it")
     return folder
+
+
+@pytest.fixture
+def on_threads() -> Iterator[Callable[[int], None]]:
+    """Sets the number of threads that torch and the kernels use; as before in the end."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -114,7 +114,8 @@ class FastEquiCalculator(Calculator):
         is_new = self.neighbors.update(state.positions, *topology)
         if is_new or self._call is None or self._call[0] is not numbers:
             listed = self.neighbors.graph_with_skin(state.positions, numbers, *topology)
-            self._call = numbers, force_call(self.potential, listed)
+            last = self._call and self._call[1]
+            self._call = numbers, force_call(self.potential, listed, last)
         return self._call[1]
 
     def get_property(

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fastequi.engine.arrangement import Order, arrange, order_of
-from fastequi.engine.planned import PlannedCall
+from fastequi.engine.force_program import ForceProgram
 from fastequi.engine.repulsion import repulsion
 from fastequi.engine.tables import cached_tables
 from fastequi.engine.walk import BoundWalk, Walk
@@ -15,9 +15,9 @@ from fastequi.potential import CutCall, ForceCall, Prediction, prediction_from_e
 
 #: Atoms beyond which features are computed twice rather than kept: memory, not speed, is the limit.
 LEAN_FROM = 20_000
-#: Atoms up to which a force call is planned: beyond, what lies between the kernels is below a
-#: hundredth, and memory that is kept for each step of the walk would be missed.
-PLANNED_UP_TO = 2_000
+#: Atoms up to which a force call is one program: beyond, what lies between the kernels is a few per
+#: cent, and memory that is kept for each step of the walk would be missed.
+PROGRAM_UP_TO = 2_000
 
 
 #: A tensor, and how often it had been written into.
@@ -41,7 +41,6 @@ class FusedNequIP:
         )  # fmt: skip
         self.tables = [t.to(network.dtype, network.device) for t in cached_tables(network)]
         self._last: tuple[_Versioned, Order, BoundWalk] | None = None
-        self._planned: PlannedCall | None = None
 
     @property
     def cutoff(self) -> float:
@@ -61,7 +60,7 @@ class FusedNequIP:
         graph = graph.to(self.network.device)
         vectors = edge_vectors(graph)
         order, walk = self._bound(graph.atomic_numbers)
-        a = arrange(graph, order, vectors, self.network.dtype, self._stretch(graph))
+        a = arrange(graph, order, vectors, self.network.dtype, self._cutoff_scale(graph))
         found = walk.energies(a, self.tables, lean=graph.n_atoms > LEAN_FROM)
         energies = a.atoms_back(found[0])
         gradient = a.edges_back(walk.gradient(a, self.tables, *found[1:]))
@@ -71,21 +70,21 @@ class FusedNequIP:
         return prediction_from_edges(graph, energies, vectors, gradient)
 
     @property
-    def is_planned(self) -> bool:
+    def is_compiled(self) -> bool:
         """Whether all that a force call needs is compiled, so that it can be one program."""
         return self.walk.is_compiled and not self.network.spec.zbl
 
-    def force_call(self, graph: Graph) -> ForceCall:
-        """Of a graph whose edges reach up to the cutoff and a skin."""
-        if not self.is_planned or graph.n_atoms > PLANNED_UP_TO:
+    def force_call(self, graph: Graph, last: ForceCall | None = None) -> ForceCall:
+        """Of a graph whose edges reach up to the cutoff and a skin; as `potential.force_call`."""
+        if not self.is_compiled or graph.n_atoms > PROGRAM_UP_TO:
             return CutCall(self, graph)
         graph = graph.to(self.network.device)
-        order, walk = self._bound(graph.atomic_numbers)
-        scale, last = self._stretch(graph), self._planned
-        if last is not None and last.walk is walk and last.take(graph, scale):
+        scale = self._cutoff_scale(graph)
+        if isinstance(last, ForceProgram) and last.is_of(self.walk, graph.atomic_numbers):
+            last.take_(graph, scale)
             return last
-        self._planned = PlannedCall(graph, order, walk, self.tables, self.cutoff, scale)
-        return self._planned
+        order, walk = self._bound(graph.atomic_numbers)
+        return ForceProgram(walk, order, self.tables, self.cutoff, graph, scale)
 
     def _bound(self, atomic_numbers: Tensor) -> tuple[Order, BoundWalk]:
         """The order of these atoms, and the walk for it: the same as long as the atoms are."""
@@ -95,7 +94,7 @@ class FusedNequIP:
             self._last = now, order, self.walk.of(order)
         return self._last[1:]
 
-    def _stretch(self, graph: Graph) -> Tensor | None:
+    def _cutoff_scale(self, graph: Graph) -> Tensor | None:
         if not self.network.spec.pair_cutoffs:
             return None
         species = self.network.species(graph.atomic_numbers)

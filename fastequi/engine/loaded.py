@@ -48,9 +48,9 @@ class LoadedModel:
         """Energies, forces and stress of every system of the batch."""
         return self.engine.compute(graph)
 
-    def force_call(self, graph: Graph) -> ForceCall:
+    def force_call(self, graph: Graph, last: ForceCall | None = None) -> ForceCall:
         """Of a graph whose edges reach up to the cutoff and a skin."""
-        return force_call(self.engine, graph)
+        return force_call(self.engine, graph, last)
 
     def summary(self) -> dict[str, str]:
         """Facts for people, in the order in which to print them."""

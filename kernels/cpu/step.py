@@ -39,10 +39,9 @@ class SkinList:
 
     atoms     [atoms], which atom of the graph stands here
     system    [atoms], of the atoms of the graph
-    edges     its senders and receivers are rows here
+    edges     senders and receivers are rows here
     species   [edges], of the senders
     reverse   [edges], which edge goes the other way
-    scale     [edges], see `Edges.stretch`, or None
     """
 
     atoms: Tensor
@@ -50,7 +49,6 @@ class SkinList:
     edges: Edges
     species: Tensor
     reverse: Tensor
-    scale: Tensor | None
 
 
 class SkinEdges:
@@ -66,7 +64,7 @@ class SkinEdges:
     def __init__(self, given: SkinList, n_systems: int, cutoff: float, dtype: torch.dtype) -> None:
         n, room = len(given.atoms), int(given.edges.n_edges * _ROOM) + 64
         self.n_atoms, self.n_systems, self.room, self.dtype = n, n_systems, room, dtype
-        self.is_scaled, lanes = given.scale is not None, lanes_of(dtype)
+        self.is_scaled, lanes = given.edges.stretch is not None, lanes_of(dtype)
         stride = room + lanes
         self.sizes = {"edge_stride": stride, "skin_stride": room}
         long = {"skin_start": n + 1, "atoms": n, "system": n, "counts": n, "row_start": n + 1}
@@ -109,7 +107,7 @@ class SkinEdges:
         stride = (most + 2 * lanes - 1) // lanes * lanes
         sizes = {"n_receivers": n, "edge_stride": self.sizes["edge_stride"], "block": self.block,
                  "scratch_stride": stride}  # fmt: skip
-        self.most = stride - lanes + 1
+        self.most = stride - lanes
         tensors = {name: self.tensors[name] for name in ("row_start", "sender", "vectors")}
         if self.is_scaled:
             tensors["cutoff_scale"] = self.tensors["cutoff_scale"]
@@ -124,7 +122,7 @@ class SkinEdges:
         return (
             given.edges.n_edges <= self.room
             and n_systems == self.n_systems
-            and (given.scale is not None) == self.is_scaled
+            and (given.edges.stretch is not None) == self.is_scaled
             and _most(given.edges.row_start, self.block) <= self.most
             and torch.equal(given.atoms, self.atoms)
             and torch.equal(given.system, self.system)
@@ -140,8 +138,8 @@ class SkinEdges:
         self.skin_atom[:n] = given.atoms[given.edges.sender]
         self.skin_sender_species[:n] = given.species
         self.reverse[:n] = given.reverse
-        if given.scale is not None:
-            self.skin_scale[:n] = given.scale
+        if given.edges.stretch is not None:
+            self.skin_scale[:n] = given.edges.stretch
 
     def find(self) -> None:
         """The edges within the cutoff now."""

@@ -19,7 +19,7 @@ from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS, FIRE, LBFGS
 from ase.phonons import Phonons
 
-from fastequi import FastEquiCalculator
+from fastequi import FastEquiCalculator, load_model
 from fastequi.errors import InputError
 from fastequi.graph import Graph, edge_vectors
 from fastequi.importers.sevennet import find_pretrained
@@ -253,3 +253,24 @@ def test_bad_atoms_are_looked_for_only_where_they_can_be(monkeypatch, is_periodi
         atoms.rattle(0.01)
         atoms.get_forces()
     assert len(calls) == 1
+
+
+def test_calculators_that_share_a_model_do_not_share_a_list() -> None:
+    """As the images of a nudged elastic band do, in turns."""
+    model = load_model("silicon")
+    first, second = bulk("Si", cubic=True), bulk("Si", cubic=True)
+    first.rattle(0.1, seed=1)
+    second.rattle(0.4, seed=2)
+    expected = _forces(first, FastEquiCalculator(model))
+    first.calc, second.calc = FastEquiCalculator(model), FastEquiCalculator(model)
+    for _ in range(3):
+        for atoms in (first, second):
+            atoms.get_forces()
+            atoms.positions += 1e-3  # all alike: the forces stay
+    np.testing.assert_allclose(first.get_forces(), expected, atol=2e-5)
+
+
+def _forces(atoms: Atoms, calculator: FastEquiCalculator) -> np.ndarray:
+    alone = atoms.copy()
+    alone.calc = calculator
+    return alone.get_forces()

@@ -1,6 +1,7 @@
 """Programs: plans that are noted down and run again."""
 
 import threading
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -12,25 +13,21 @@ from fastequi.kernels.llvm.program import recorded, recording
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_runs_again_on_the_same_memory(threads: int):
+def test_runs_again_on_the_same_memory(threads: int, on_threads: Callable[[int], None]):
     """More threads than cores as well; each stage waits for the one before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        x = torch.rand(40, 30, dtype=torch.float64)
-        two = torch.full((40,), 2.0, dtype=torch.float64)
-        memory = [x, *(torch.empty_like(x) for _ in range(30))]
-        with recording() as program:
-            for a, y in pairwise(memory):
-                linear.run([Rows("scale", {"y": y, "a": a, "factor": two})])
-        assert program.n_stages == 30
-        assert torch.equal(memory[-1], x * 2.0**30)
-        for k in range(50):
-            x.fill_(k + 1.0)
-            program.run()
-            assert torch.equal(memory[-1], torch.full_like(x, (k + 1) * 2.0**30))
-    finally:
-        torch.set_num_threads(before)
+    on_threads(threads)
+    x = torch.rand(40, 30, dtype=torch.float64)
+    two = torch.full((40,), 2.0, dtype=torch.float64)
+    memory = [x, *(torch.empty_like(x) for _ in range(30))]
+    with recording() as program:
+        for a, y in pairwise(memory):
+            linear.run([Rows("scale", {"y": y, "a": a, "factor": two})])
+    assert program.n_stages == 30
+    assert torch.equal(memory[-1], x * 2.0**30)
+    for k in range(50):
+        x.fill_(k + 1.0)
+        program.run()
+        assert torch.equal(memory[-1], torch.full_like(x, (k + 1) * 2.0**30))
 
 
 def test_memory_lives_as_long_as_the_program():

@@ -1,8 +1,9 @@
 """A force call as one program: the same numbers as the walk that it notes down, and no more."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from ase import Atoms
@@ -10,8 +11,8 @@ from ase.build import bulk, molecule
 from torch import Tensor
 
 from fastequi.engine import fused
+from fastequi.engine.force_program import ForceProgram, reverse_edges
 from fastequi.engine.fused import FusedNequIP
-from fastequi.engine.planned import PlannedCall, reverse_edges
 from fastequi.graph import Graph
 from fastequi.irreps import Parity
 from fastequi.md.integrators import VelocityVerlet
@@ -31,7 +32,7 @@ class Moving:
         self.engine = FusedNequIP(network, "cpu")
         self.state: State = state_from_atoms(atoms)
         self.neighbors = NeighborList(network.cutoff, skin)
-        self.calls: list[PlannedCall | CutCall] = []
+        self.calls: list[ForceProgram | CutCall] = []
 
     def graph(self) -> Graph:
         s = self.state
@@ -42,7 +43,10 @@ class Moving:
     def planned(self) -> Prediction:
         s = self.state
         if self.neighbors.update(s.positions, s.cell, s.pbc, s.system_idx):
-            self.calls.append(force_call(self.engine, self.graph()))  # pyright: ignore
+            last = self.calls[-1] if self.calls else None
+            call = force_call(self.engine, self.graph(), last)
+            assert isinstance(call, ForceProgram | CutCall)
+            self.calls.append(call)
         return self.calls[-1](s.positions, s.cell)
 
     def walked(self) -> Prediction:
@@ -74,7 +78,7 @@ def test_every_family_gives_what_the_walk_gives(l_max: int, parity: Parity):
         assert_equal(moving.planned(), moving.walked(), 1e-12)
         moving.move(step)
     (call,) = moving.calls
-    assert isinstance(call, PlannedCall)
+    assert isinstance(call, ForceProgram)
     assert call.program is not None
 
 
@@ -98,7 +102,7 @@ def test_kinds_of_models(kind: str):
     for step in range(3):
         assert_equal(moving.planned(), moving.walked(), 1e-12)
         moving.move(step)
-    assert isinstance(moving.calls[0], PlannedCall)
+    assert isinstance(moving.calls[0], ForceProgram)
 
 
 def test_float32():
@@ -109,16 +113,93 @@ def test_float32():
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_any_number_of_threads(threads: int):
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        moving = Moving(network_of(2, "natural"), systems())
-        for step in range(4):
-            assert_equal(moving.planned(), moving.walked(), 1e-12)
-            moving.move(step)
-    finally:
-        torch.set_num_threads(before)
+def test_any_number_of_threads(threads: int, on_threads: Callable[[int], None]):
+    on_threads(threads)
+    moving = Moving(network_of(2, "natural"), systems())
+    for step in range(4):
+        assert_equal(moving.planned(), moving.walked(), 1e-12)
+        moving.move(step)
+
+
+def test_threads_that_change_between_calls(on_threads: Callable[[int], None]):
+    """Before it is noted down as well as later; what is asked for is what works."""
+    moving = Moving(network_of(2, "natural"), systems())
+    for step, threads in enumerate((1, 2, 2, 2, 1, 3, 3, 3)):
+        on_threads(threads)
+        assert_equal(moving.planned(), moving.walked(), 1e-12)
+        moving.move(step)
+    (call,) = moving.calls
+    assert isinstance(call, ForceProgram)
+    assert call.program is not None
+    assert call.program.n_threads == 3
+
+
+def test_two_simulations_with_one_model_do_not_share_a_list():
+    """In turns, the same elements elsewhere: each has a list and memory of its own."""
+    engine = FusedNequIP(network_of(1, "even"), "cpu")
+    here = systems()[0]
+    there = here.copy()
+    there.rattle(0.4, seed=9)
+    moved = []
+    for other in (None, there):
+        first = Simulation(here, engine, VelocityVerlet(0.5), skin_A=0.6)
+        second = [] if other is None else [Simulation(other, engine, VelocityVerlet(0.5))]
+        for _ in range(4):
+            first.run(2)
+            for simulation in second:
+                simulation.run(2)
+        assert first.neighbors.rebuilds == 1
+        moved.append(first.state.positions)
+    assert torch.equal(*moved)
+
+
+def test_a_recording_that_was_interrupted_is_not_run(monkeypatch: pytest.MonkeyPatch):
+    moving = Moving(network_of(1, "even"), systems())
+    moving.planned()
+    (call,) = moving.calls
+    assert isinstance(call, ForceProgram)
+    with monkeypatch.context() as patch:
+        patch.setattr(call.edges, "collect", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            moving.planned()
+    assert call.program is None
+    for step in range(3):
+        assert_equal(moving.planned(), moving.walked(), 1e-12)
+        moving.move(step)
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_neither_skin_nor_rebuilds_show_to_the_last_bit(
+    dtype: torch.dtype, threads: int, on_threads: Callable[[int], None]
+):
+    """A run whose list is made seldom, one whose list is made again and again in the same memory,
+    and one that begins in the middle, of a crystal and a molecule."""
+    on_threads(threads)
+    network = set_precision(network_of(2, "full"), dtype)
+
+    def simulation(atoms: list[Atoms] | State, skin_A: float) -> Simulation:
+        integrator = VelocityVerlet(0.3)
+        return Simulation(atoms, FusedNequIP(network, "cpu"), integrator, skin_A=skin_A)
+
+    hot = systems()
+    for atoms in hot:
+        atoms.set_momenta(np.random.default_rng(3).normal(scale=3.0, size=(len(atoms), 3)))
+    once, often = simulation(hot, 4.0), simulation(hot, 0.1)
+    once.run(20)
+    often.run(20)
+    later = simulation(often.state.snapshot(), 0.1)
+    for run in (once, often, later):
+        run.run(20)
+    assert often.neighbors.rebuilds > 3 * once.neighbors.rebuilds
+    for name in ("positions", "velocities", "forces", "energies"):
+        expected = getattr(once.state, name)
+        assert torch.equal(getattr(often.state, name), expected), name
+        assert torch.equal(getattr(later.state, name), expected), name
 
 
 def test_a_new_list_takes_the_place_of_the_old_one():
@@ -135,12 +216,16 @@ def test_a_list_without_room_is_planned_anew():
     moving = Moving(network_of(1, "even"), [bulk("Si", "diamond", 5.4, cubic=True)], skin=0.2)
     moving.state.atomic_numbers[:4] = 8
     moving.planned()
+    (call,) = moving.calls
+    assert isinstance(call, ForceProgram)
+    room = call.edges.room
     moving.state.cell *= 0.8
     moving.state.positions *= 0.8
     for step in range(3):
         assert_equal(moving.planned(), moving.walked(), 1e-12)
         moving.move(step, 0.01)
-    assert len({id(call) for call in moving.calls}) > 1
+    assert {id(last) for last in moving.calls} == {id(call)}
+    assert call.edges.room > room
 
 
 def test_a_cell_that_changes():
@@ -175,7 +260,7 @@ def test_what_torch_computes_is_not_planned(monkeypatch: pytest.MonkeyPatch):
         moving = Moving(network_of(1, "full", **changes), systems())
         assert_equal(moving.planned(), moving.walked(), 1e-12)
         assert isinstance(moving.calls[0], CutCall)
-    monkeypatch.setattr(fused, "PLANNED_UP_TO", 5)
+    monkeypatch.setattr(fused, "PROGRAM_UP_TO", 5)
     moving = Moving(network_of(1, "full"), systems())
     assert_equal(moving.planned(), moving.walked(), 1e-12)
     assert isinstance(moving.calls[0], CutCall)
@@ -191,7 +276,7 @@ def test_torch_computes_nothing_and_calls_are_counted():
     counted = _count(lambda: moving.calls[0](moving.state.positions, moving.state.cell))
     assert counted <= 8, counted
     (call,) = moving.calls
-    assert isinstance(call, PlannedCall)
+    assert isinstance(call, ForceProgram)
     program = call.program
     assert program is not None
     assert program.n_stages <= 8 + 10 * 3, program.n_stages
