@@ -20,7 +20,7 @@ from fastequi.kernels.convolution.edges import Edges, EdgeSums
 from fastequi.kernels.instructions import Instructions
 
 #: What a backend may have compiled besides: parts of a layer, sums of edges, a step of dynamics.
-PARTS = ("linear", "gate", "step", "EdgeSums")
+PARTS = ("linear", "gate", "step", "edge_sums")
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,21 @@ class Backend:
         return import_module(self.module)
 
     def prepare(
-        self, layers: list[Instructions], dtype: torch.dtype, *, training: bool, stretched: bool
+        self,
+        layers: list[Instructions],
+        dtype: torch.dtype,
+        *,
+        training: bool,
+        has_cutoff_scale: bool,
     ) -> None:
         """Compile ahead what a model needs, saying so; for training, of both passes."""
         if hasattr(self.operations, "prepare"):
-            self.operations.prepare(layers, dtype, training=training, stretched=stretched)
+            wanted = {"training": training, "has_cutoff_scale": has_cutoff_scale}
+            self.operations.prepare(layers, dtype, **wanted)
 
     def edge_sums(self, vectors: Tensor, edges: Edges) -> Any:
         """`EdgeSums`, its own or those that suit any."""
-        own = self.part("EdgeSums")
+        own = self.part("edge_sums")
         return EdgeSums(self.operations, vectors) if own is None else own(vectors, edges)
 
     def part(self, name: str) -> Any:

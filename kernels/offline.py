@@ -87,7 +87,7 @@ def _types(kernel: Any, dtype: torch.dtype) -> tuple[dict[str, str], dict[str, A
         name = parameter.name
         if parameter.is_constexpr:
             constants[name] = name != "DETERMINISTIC"
-        elif name == "stretch":
+        elif name == "cutoff_scale":
             constants[name] = None
         elif parameter.annotation_type:
             types[name] = parameter.annotation_type

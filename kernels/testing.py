@@ -47,7 +47,7 @@ class Problem:
     degrees      edges that each atom receives
     n_senders    rows of x; fewer than atoms stands for a first layer (one row per species)
     contiguous   False: every input and every incoming gradient is a strided view
-    stretched    the edges carry a stretch (cutoffs per pair of species)
+    has_cutoff_scale  whether edges have cutoffs of their own (per pair of species)
     lengths      (edge, length in cutoffs) of edges that are set by hand; may be NaN
     """
 
@@ -56,7 +56,7 @@ class Problem:
     degrees: tuple[int, ...] = (3, 0, 2, 1)
     n_senders: int = 4
     contiguous: bool = True
-    stretched: bool = False
+    has_cutoff_scale: bool = False
     lengths: tuple[tuple[int, float], ...] = ()
     seed: int = 0
 
@@ -79,8 +79,9 @@ class Problem:
         n = len(self._receiver)
         sender = torch.randint(max(self.n_senders, 1), (n,), generator=random)
         sender[1:2] = sender[0:1]
-        stretch = 1 + 0.2 * torch.rand(n, generator=random, dtype=torch.float64)
-        return make_edges(sender, self._receiver, self.n_atoms, stretch if self.stretched else None)
+        scale = 1 + 0.2 * torch.rand(n, generator=random, dtype=torch.float64)
+        own = scale if self.has_cutoff_scale else None
+        return make_edges(sender, self._receiver, self.n_atoms, own)
 
     def vectors(self) -> Tensor:
         """[edges, 3] float64; the third and each seventh after it are longer than the cutoff."""
@@ -135,7 +136,7 @@ def problems() -> list[Problem]:
     return [
         Problem("natural", natural),
         Problem("full", _instructions((3, 2), "full")),
-        Problem("even", _instructions((4, 3, 1), "even"), stretched=True),
+        Problem("even", _instructions((4, 3, 1), "even"), has_cutoff_scale=True),
         Problem("degree 3", _instructions((2, 1, 1, 2), "even"), degrees=(2,), n_senders=3),
         Problem("degree 4", _instructions((1, 2, 1, 1, 2), "natural"), degrees=(2,)),
         Problem("odd channels", _instructions((89, 33), "natural"), degrees=(0, 2, 1)),
@@ -207,10 +208,10 @@ def _strided(value: Tensor) -> Tensor:
 
 def edges_on(edges: Edges, place: Place) -> Edges:
     moved = [t.to(place.device) for t in (edges.sender, edges.receiver, edges.row_start)]
-    stretch = edges.stretch
-    if stretch is not None:
-        stretch = stretch.to(place.rounded).to(device=place.device, dtype=place.dtype)
-    return Edges(moved[0], moved[1], moved[2], stretch)
+    cutoff_scale = edges.cutoff_scale
+    if cutoff_scale is not None:
+        cutoff_scale = cutoff_scale.to(place.rounded).to(device=place.device, dtype=place.dtype)
+    return Edges(moved[0], moved[1], moved[2], cutoff_scale)
 
 
 def derivatives(

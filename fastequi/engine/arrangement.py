@@ -80,15 +80,19 @@ class Arrangement:
 
 
 def arrange(
-    graph: Graph, order: Order, vectors: Tensor, dtype: torch.dtype, stretch: Tensor | None = None
+    graph: Graph,
+    order: Order,
+    vectors: Tensor,
+    dtype: torch.dtype,
+    cutoff_scale: Tensor | None = None,
 ) -> Arrangement:
-    """vectors [edges, 3] of the graph's edges; stretch [edges], see `Edges`."""
+    """vectors [edges, 3] of the graph's edges; cutoff_scale [edges], see `Edges`."""
     by_atom, edges = _moved(make_edges(graph.edge_src, graph.edge_dst, graph.n_atoms), order)
     if edges is not None:
         vectors = vectors[edges]
     by_atom = Edges(
         by_atom.sender, by_atom.receiver, by_atom.row_start,
-        stretch if stretch is None or edges is None else stretch[edges],
+        cutoff_scale if cutoff_scale is None or edges is None else cutoff_scale[edges],
     )  # fmt: skip
     by_species = by_atom.from_senders(order.species[by_atom.sender])
     return Arrangement(order, vectors.to(dtype), by_atom, by_species, edges)

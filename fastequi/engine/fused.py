@@ -37,7 +37,7 @@ class FusedNequIP:
         self.walk = Walk(network, chosen, training=False)
         chosen.prepare(
             self.walk.instructions, network.dtype, training=False,
-            stretched=network.spec.pair_cutoffs,
+            has_cutoff_scale=network.spec.pair_cutoffs,
         )  # fmt: skip
         self.tables = [t.to(network.dtype, network.device) for t in cached_tables(network)]
         self._last: tuple[_Versioned, Order, BoundWalk] | None = None

@@ -81,7 +81,7 @@ class TangentGradient:
         self.degrees = [
             None if normalized else degrees_of_weights(layer).to(device) for layer in layers
         ]
-        chosen.prepare(self.walk.instructions, network.dtype, training=True, stretched=False)
+        chosen.prepare(self.walk.instructions, network.dtype, training=True, has_cutoff_scale=False)
 
     def predict(self, sample: Sampled) -> Prediction:
         """Energies, forces and stress; keeps no autograd graph."""

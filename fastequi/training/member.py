@@ -94,8 +94,8 @@ class Member:
         backend = BACKENDS[p.kernels[0]]
         if not backend.is_reference:
             layers = [layer.shapes.instructions for layer in p.network.interactions()]
-            stretched = p.network.spec.pair_cutoffs
-            backend.prepare(layers, p.network.dtype, training=False, stretched=stretched)
+            scaled = p.network.spec.pair_cutoffs
+            backend.prepare(layers, p.network.dtype, training=False, has_cutoff_scale=scaled)
         every = p.config.output.checkpoint_every
         return Records(self.folder, self.trainer, p.fingerprint, p.provenance, every, self.found)
 

@@ -134,7 +134,9 @@ def _weights_at(lengths: Tensor, edges: Edges, weights: Weights) -> Tensor:
     if isinstance(weights, PairWeights):
         value, slope = weights.values.detach().index_select(0, weights.pair).unbind(1)
         return value + slope * (lengths - lengths.detach()).unsqueeze(1)
-    return evaluate(lengths if edges.stretch is None else lengths * edges.stretch, weights)
+    if edges.cutoff_scale is not None:
+        lengths = lengths * edges.cutoff_scale
+    return evaluate(lengths, weights)
 
 
 @torch.no_grad()

@@ -20,14 +20,14 @@ class Edges:
                the species alone (the first layer; nothing is gathered per atom then)
     receiver   [edges] int64, sorted
     row_start  [atoms + 1] int64; the edges that atom i receives are row_start[i]:row_start[i+1]
-    stretch    [edges], r_max / r_c of the edge's pair of species where cutoffs differ, else None:
-               the radial table is read at r * stretch
+    cutoff_scale  [edges], r_max / r_c of the edge's pair of species where cutoffs differ, else
+               None: the radial table is read at r * cutoff_scale
     """
 
     sender: Tensor
     receiver: Tensor
     row_start: Tensor
-    stretch: Tensor | None = None
+    cutoff_scale: Tensor | None = None
 
     @property
     def n_edges(self) -> int:
@@ -70,12 +70,12 @@ class _Kept:
 
 
 def make_edges(
-    sender: Tensor, receiver: Tensor, n_atoms: int, stretch: Tensor | None = None
+    sender: Tensor, receiver: Tensor, n_atoms: int, cutoff_scale: Tensor | None = None
 ) -> Edges:
     """From edges sorted by receiver."""
     counts = torch.bincount(receiver, minlength=n_atoms)
     row_start = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
-    return Edges(sender, receiver, row_start, stretch)
+    return Edges(sender, receiver, row_start, cutoff_scale)
 
 
 class EdgeSums:

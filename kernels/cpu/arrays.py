@@ -57,19 +57,37 @@ def _arrays(
     lanes, n_edges, n = lanes_of(dtype), edges.n_edges, edges.n_receivers
     row_start = edges.row_start.contiguous()
     tensors = {"row_start": row_start, "sender": edges.sender.contiguous()}
-    rows = {"vectors": vectors, "displacements": displacements, "cutoff_scale": edges.stretch}
+    rows = {"vectors": vectors, "displacements": displacements, "cutoff_scale": edges.cutoff_scale}
     for name, values in rows.items():
         if values is not None:
             tensors[name] = _padded(values, n_edges + lanes, dtype)
-    block = min(max(lanes * n // max(n_edges, 1), 1), max(n, 1))  # fills the lanes
-    most = int((row_start[block:] - row_start[:-block]).max()) if n else 0
+    block = receivers_at_a_time(n, n_edges, dtype)
     sizes = {
         "n_receivers": n,
         "edge_stride": n_edges + lanes,
         "block": block,
-        "scratch_stride": (most + 2 * lanes - 1) // lanes * lanes,
+        "scratch_stride": scratch_stride(most_edges(row_start, block), dtype),
     }
     return EdgeArrays(tensors, sizes, n_edges)
+
+
+def receivers_at_a_time(n_receivers: int, n_edges: int, dtype: torch.dtype) -> int:
+    """So many that their edges fill the lanes."""
+    full = lanes_of(dtype) * n_receivers // max(n_edges, 1)
+    return min(max(full, 1), max(n_receivers, 1))
+
+
+def most_edges(row_start: Tensor, block: int) -> int:
+    """Of any so many receivers that follow each other."""
+    if len(row_start) <= block:
+        return int(row_start[-1])
+    return int((row_start[block:] - row_start[:-block]).max())
+
+
+def scratch_stride(most: int, dtype: torch.dtype) -> int:
+    """Room for so many edges in whole vectors, and one vector more."""
+    lanes = lanes_of(dtype)
+    return (most + 2 * lanes - 1) // lanes * lanes
 
 
 def _padded(values: Tensor, stride: int, dtype: torch.dtype) -> Tensor:

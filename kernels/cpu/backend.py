@@ -3,8 +3,8 @@
 import torch
 
 from fastequi.kernels.cpu import gate, linear, step
+from fastequi.kernels.cpu.convolution import EdgeSums as edge_sums
 from fastequi.kernels.cpu.convolution import (
-    EdgeSums,
     compile_all,
     forward,
     jvp,
@@ -14,11 +14,12 @@ from fastequi.kernels.cpu.convolution import (
 )
 from fastequi.kernels.instructions import Instructions
 
-__all__ = ["EdgeSums", "forward", "gate", "jvp", "jvp_vjp", "linear", "prepare", "step", "vjp"]
+__all__ = ["edge_sums", "forward", "gate", "jvp", "jvp_vjp", "linear", "prepare", "step", "vjp"]
 
 
 def prepare(
-    layers: list[Instructions], dtype: torch.dtype, *, training: bool, stretched: bool
+    layers: list[Instructions], dtype: torch.dtype, *, training: bool, has_cutoff_scale: bool
 ) -> None:
     """Nothing to do when all is in the cache."""
-    compile_all(missing_kernels(layers, dtype, training=training, has_cutoff_scale=stretched))
+    wanted = {"training": training, "has_cutoff_scale": has_cutoff_scale}
+    compile_all(missing_kernels(layers, dtype, **wanted))

@@ -51,18 +51,11 @@ def forward(
 
 
 def vjp(
-    g: Sequence[Tensor],
-    x: list[Tensor],
-    vectors: Tensor,
-    edges: Edges,
-    weights: Weights,
-    instructions: Instructions,
-    linear_out: LinearOut | None = None,
-    dx: Sequence[Tensor] | None = None,
+    g: Sequence[Tensor], x: list[Tensor], vectors: Tensor, edges: Edges, *rest: Any, **named: Any
 ) -> Tensor:
     """As `definitions.vjp`; dx, where given, lies in one piece of memory each."""
     sums = EdgeSums(vectors, edges)
-    sums.add(g, x, vectors, edges, weights, instructions, linear_out, dx)
+    sums.add(g, x, vectors, edges, *rest, **named)
     return sums.gradient()
 
 
@@ -87,7 +80,7 @@ class EdgeSums:
         linear_out: LinearOut | None = None,
         dx: Sequence[Tensor] | None = None,
     ) -> None:
-        """Those of a layer; arguments as those of `vjp`."""
+        """Those of a layer; arguments as those of `definitions.vjp`."""
         assert all(block.is_contiguous() for block in dx or [])
         given, source, dtype = _weights(weights, instructions)
         arrays = shared_arrays(edges, dtype, vectors)
@@ -172,7 +165,7 @@ def _weights(
 
 def _is_scaled(source: Source, edges: Edges) -> bool:
     """Weights of pairs were made with the cutoffs of these."""
-    return source == "table" and edges.stretch is not None
+    return source == "table" and edges.cutoff_scale is not None
 
 
 def _widths(linear_out: LinearOut | None) -> tuple[int, ...] | None:

@@ -10,14 +10,19 @@ All of it are plans, so a program (`recording`) does it again for other position
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fastequi.kernels.convolution.edges import Edges
-from fastequi.kernels.cpu.arrays import EdgeArrays
+from fastequi.kernels.cpu.arrays import (
+    EdgeArrays,
+    most_edges,
+    receivers_at_a_time,
+    scratch_stride,
+)
 from fastequi.kernels.cpu.channels import split_receivers
 from fastequi.kernels.cpu.convolution import EdgeSums
 from fastequi.kernels.cpu.geometry import arguments_of, kernel
@@ -64,7 +69,7 @@ class SkinEdges:
     def __init__(self, given: SkinList, n_systems: int, cutoff: float, dtype: torch.dtype) -> None:
         n, room = len(given.atoms), int(given.edges.n_edges * _ROOM) + 64
         self.n_atoms, self.n_systems, self.room, self.dtype = n, n_systems, room, dtype
-        self.is_scaled, lanes = given.edges.stretch is not None, lanes_of(dtype)
+        self.is_scaled, lanes = given.edges.cutoff_scale is not None, lanes_of(dtype)
         stride = room + lanes
         self.sizes = {"edge_stride": stride, "skin_stride": room}
         long = {"skin_start": n + 1, "atoms": n, "system": n, "counts": n, "row_start": n + 1}
@@ -100,14 +105,16 @@ class SkinEdges:
         return [0, *(last for _, last in pieces)]
 
     def _blocks(self, given: SkinList) -> None:
-        """Receivers whose edges are made ready at a time, and the most edges that they may have."""
-        lanes, n = lanes_of(self.dtype), self.n_atoms
-        self.block = min(max(2 * lanes * n // max(given.edges.n_edges, 1), 1), max(n, 1))
-        most = int(_most(given.edges.row_start, self.block) * _ROOM)
-        stride = (most + 2 * lanes - 1) // lanes * lanes
-        sizes = {"n_receivers": n, "edge_stride": self.sizes["edge_stride"], "block": self.block,
-                 "scratch_stride": stride}  # fmt: skip
-        self.most = stride - lanes
+        """Edges as the convolution takes them, with room for a little more in each row."""
+        n, n_within = self.n_atoms, given.edges.n_edges // 2  # about, of a list with a skin
+        self.block = receivers_at_a_time(n, n_within, self.dtype)
+        self.most = int(most_edges(given.edges.row_start, self.block) * _ROOM)
+        sizes = {
+            "n_receivers": n,
+            "edge_stride": self.sizes["edge_stride"],
+            "block": self.block,
+            "scratch_stride": scratch_stride(self.most, self.dtype),
+        }
         tensors = {name: self.tensors[name] for name in ("row_start", "sender", "vectors")}
         if self.is_scaled:
             tensors["cutoff_scale"] = self.tensors["cutoff_scale"]
@@ -122,8 +129,8 @@ class SkinEdges:
         return (
             given.edges.n_edges <= self.room
             and n_systems == self.n_systems
-            and (given.edges.stretch is not None) == self.is_scaled
-            and _most(given.edges.row_start, self.block) <= self.most
+            and (given.edges.cutoff_scale is not None) == self.is_scaled
+            and most_edges(given.edges.row_start, self.block) <= self.most
             and torch.equal(given.atoms, self.atoms)
             and torch.equal(given.system, self.system)
         )
@@ -138,29 +145,28 @@ class SkinEdges:
         self.skin_atom[:n] = given.atoms[given.edges.sender]
         self.skin_sender_species[:n] = given.species
         self.reverse[:n] = given.reverse
-        if given.edges.stretch is not None:
-            self.skin_scale[:n] = given.edges.stretch
+        if given.edges.cutoff_scale is not None:
+            self.skin_scale[:n] = given.edges.cutoff_scale
 
     def find(self) -> None:
         """The edges within the cutoff now."""
-        _plan(("count",), self.dtype, self.is_scaled, len(self.cuts) - 1).run(self._values())
-        _plan(("pack",), self.dtype, self.is_scaled, len(self.cuts) - 1).run(self._values())
+        self._run(("count",), {})
+        self._run(("pack",), {})
 
     def collect(self, sorted_energies: Tensor, sums: EdgeSums) -> None:
         """From the energies of the rows, float64, and dE/dr."""
-        shares = sums.tensor.shape[0]
-        values = self._values() | {"sorted_energies": sorted_energies, "dvectors": sums.tensor}
-        values |= {"shares": shares, "n_systems": self.n_systems, "n_atoms": self.n_atoms}
-        _plan(("gather",), self.dtype, self.is_scaled, len(self.cuts) - 1).run(values)
-        _plan(("forces", "totals"), self.dtype, self.is_scaled, len(self.cuts) - 1).run(values)
+        self._run(("gather",), {"dvectors": sums.tensor, "shares": len(sums.tensor)})
+        sizes = {"n_systems": self.n_systems, "n_atoms": self.n_atoms}
+        self._run(("forces", "totals"), {"sorted_energies": sorted_energies, **sizes})
 
     def shortest_distance_A(self) -> float:
         """Of all edges of the list, where it has one."""
         return math.sqrt(float(self.nearest2.min())) if self.n_atoms else math.inf
 
-    def _values(self) -> dict[str, Tensor | int]:
+    def _run(self, names: tuple[str, ...], values: Mapping[str, Tensor | int]) -> None:
         cuts = {f"cut{k}": cut for k, cut in enumerate(self.cuts)}
-        return self.tensors | self.sizes | cuts
+        plan = _plan(names, self.dtype, self.is_scaled, len(self.cuts) - 1)
+        plan.run({**self.tensors, **self.sizes, **cuts, **values})
 
 
 def energies(read: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -171,15 +177,8 @@ def energies(read: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return out
 
 
-def _most(row_start: Tensor, block: int) -> int:
-    """Edges of any so many receivers that follow each other."""
-    if len(row_start) <= block:
-        return int(row_start[-1])
-    return int((row_start[block:] - row_start[:-block]).max())
-
-
 @functools.cache
-def _plan(names: Sequence[str], dtype: torch.dtype, is_scaled: bool, shares: int) -> Plan:
+def _plan(names: tuple[str, ...], dtype: torch.dtype, is_scaled: bool, shares: int) -> Plan:
     """Threads share receivers; what is 'totals' is for one of them."""
     work: list[list[PlannedCall]] = []
     for share in range(shares):

@@ -133,9 +133,14 @@ def _kernel(name: str) -> Kernel:
 #: Looks at a counter before a waiting thread gives its core away; a power of two.
 _LOOKS = 2**12
 
-# [address of yield, stages, address of the data of each].
-_STAGES = f"""{TEAM}
-define void @stages(ptr %stages) {{
+
+def _for_each_stage(name: str, body: str) -> str:
+    """void name(ptr stages), [address of yield, stages, address of the data of each].
+
+    `body` has the data of one, and the place of its counter of shares done; it goes on to %next.
+    """
+    return f"""
+define void @{name}(ptr %stages) {{
 entry:
   %yield = load ptr, ptr %stages
   %n.at = getelementptr i64, ptr %stages, i64 1
@@ -149,8 +154,22 @@ stage:
   %place = add i64 %s, 2
   %data.at = getelementptr i64, ptr %stages, i64 %place
   %data = load ptr, ptr %data.at
-  call void @team(ptr %data)
   %done.at = getelementptr i64, ptr %data, i64 1
+{body}
+next:
+  %s.next = add i64 %s, 1
+  br label %head
+over:
+  ret void
+}}
+"""
+
+
+# A share of what there is to do, then wait until all is done.
+_STAGES = TEAM + _for_each_stage(
+    "stages",
+    f"""
+  call void @team(ptr %data)
   %shares.at = getelementptr i64, ptr %data, i64 2
   %shares = load i64, ptr %shares.at
   br label %wait
@@ -171,36 +190,16 @@ yielding:
 again:
   %looks.next = add i64 %looks, 1
   br label %wait
-next:
-  %s.next = add i64 %s, 1
-  br label %head
-over:
-  ret void
-}}
-"""
+""",
+)
 
-# Counters of all stages, back to zero.
-_REWIND = """
-define void @rewind(ptr %stages) {
-entry:
-  %n.at = getelementptr i64, ptr %stages, i64 1
-  %n = load i64, ptr %n.at
-  br label %head
-head:
-  %s = phi i64 [ 0, %entry ], [ %s.next, %body ]
-  %more = icmp slt i64 %s, %n
-  br i1 %more, label %body, label %over
-body:
-  %place = add i64 %s, 2
-  %data.at = getelementptr i64, ptr %stages, i64 %place
-  %data = load ptr, ptr %data.at
+# Both counters back to zero.
+_REWIND = _for_each_stage(
+    "rewind",
+    """
   store i64 0, ptr %data
-  %done.at = getelementptr i64, ptr %data, i64 1
   store i64 0, ptr %done.at
-  %s.next = add i64 %s, 1
-  br label %head
-over:
-  ret void
-}
-"""
+  br label %next
+""",
+)
 _SOURCES = {"stages": _STAGES, "rewind": _REWIND}

@@ -151,7 +151,7 @@ class _Pass:
         else:
             self.form = Form(operation, "table")
             self.read["knots"], self.numbers = weights.knots, weights.grid.constants
-            self.read |= {} if edges.stretch is None else {"stretch": edges.stretch}
+            self.read |= {} if edges.cutoff_scale is None else {"cutoff_scale": edges.cutoff_scale}
         self.read = {name: tensor.contiguous() for name, tensor in self.read.items()}
 
     def __call__(

@@ -32,8 +32,8 @@ def check_weights(weights: Weights, edges: Edges, instructions: Instructions, li
             raise ValueError(f"weights.pair: got shape {got}, expected {[edges.n_edges]}")
         return
     check_tensor("table.knots", weights.knots, (weights.grid.n_rows, 2, n), like)
-    if edges.stretch is not None:
-        check_tensor("edges.stretch", edges.stretch, (edges.n_edges,), like)
+    if edges.cutoff_scale is not None:
+        check_tensor("edges.cutoff_scale", edges.cutoff_scale, (edges.n_edges,), like)
 
 
 def check_tensor(name: str, got: Tensor, shape: tuple[int, ...], like: Tensor) -> None:

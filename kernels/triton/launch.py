@@ -72,7 +72,7 @@ def run(
             dx = named.get(f"dx{i}", x)  # never written when dx is not needed
             own: dict[str, Any] = {
                 "x": x, "dx": dx, "x_half": len(x) // 2, "dx_half": len(dx) // 2,
-                "slot": step.slot, "n_slots": slots, "stretch": None,
+                "slot": step.slot, "n_slots": slots, "cutoff_scale": None,
                 "NEEDS_DX": f"dx{i}" in named, "DETERMINISTIC": deterministic,
             } | dict(named)  # fmt: skip
             names = launch.kernel.arg_names

@@ -48,12 +48,12 @@ class Table(WeightSource):
     """W is a cubic between two knots of a radial table; the slope is by the place between them."""
 
     title = "W from a radial table"
-    pointers = ("stretch", "knots")
+    pointers = ("cutoff_scale", "knots")
     numbers = _grid_numbers()
     guard = (
         "length_scale = tl.full((), per_angstrom, vectors.dtype.element_ty)",
-        "if stretch is not None:",
-        "    length_scale *= tl.load(stretch + e)",
+        "if cutoff_scale is not None:",
+        "    length_scale *= tl.load(cutoff_scale + e)",
         "y = length * length_scale  # in cells of the table",
         "if not (y >= n_cells):  # beyond the cutoff nothing; NaN stays",
     )

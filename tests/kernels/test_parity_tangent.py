@@ -95,12 +95,12 @@ def test_preparing_says_what_it_compiles_and_then_has_all(
     kernels.compiled.cache_clear()
     layers = Network().layers
     with caplog.at_level(logging.INFO):
-        BACKENDS["cpu"].prepare(list(layers), torch.float64, training=True, stretched=False)
+        BACKENDS["cpu"].prepare(list(layers), torch.float64, training=True, has_cutoff_scale=False)
     assert caplog.messages[0].startswith("compiling kernel 1 of ")
     caplog.clear()
     monkeypatch.setattr(compiler, "compile_ir", lambda source: pytest.fail("compiled again"))
     with caplog.at_level(logging.INFO):
-        BACKENDS["cpu"].prepare(list(layers), torch.float64, training=True, stretched=False)
+        BACKENDS["cpu"].prepare(list(layers), torch.float64, training=True, has_cutoff_scale=False)
         by_two_passes(Network(), "cpu")
     assert not caplog.messages
 
