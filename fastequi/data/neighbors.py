@@ -16,8 +16,8 @@ from torch import Tensor
 
 from fastequi.data.frames import Frame
 from fastequi.data.pairs import undirected_pairs
-from fastequi.kernels import cache
 from fastequi.md.neighbors import NeighborList
+from fastequi.storage import cache
 
 #: Frames with so many atoms are built together: one call of each step for many molecules.
 ATOMS_AT_ONCE = 4096

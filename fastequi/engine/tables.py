@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from fastequi._version import __version__
-from fastequi.kernels import cache
 from fastequi.kernels.radial_table import (
     RadialTable,
     build_tables,
@@ -17,6 +16,7 @@ from fastequi.kernels.radial_table import (
 )
 from fastequi.model.interaction import Interaction
 from fastequi.model.nequip import NequIP
+from fastequi.storage import cache
 
 
 def cached_tables(network: NequIP) -> list[RadialTable]:

@@ -3,13 +3,13 @@
 import functools
 from collections.abc import Callable
 
-from fastequi.kernels import cache
 from fastequi.kernels.cpu.forward import ForwardPrinter
 from fastequi.kernels.cpu.printer import Printer
 from fastequi.kernels.cpu.reverse import ReversePrinter
 from fastequi.kernels.cpu.spec import KernelSpec, Operation
 from fastequi.kernels.cpu.vjp import VjpPrinter
 from fastequi.kernels.llvm.compiler import Kernel, entry_name
+from fastequi.storage import cache
 
 _PRINTERS: dict[Operation, Callable[[KernelSpec], Printer]] = {
     "forward": ForwardPrinter,

@@ -11,9 +11,9 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from fastequi.kernels import cache
 from fastequi.kernels.llvm.arguments import Arguments
 from fastequi.kernels.llvm.target import Target, host
+from fastequi.storage import cache
 
 _lock = threading.Lock()
 

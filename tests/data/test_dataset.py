@@ -12,7 +12,7 @@ from fastequi.data import Dataset, Frame, batches, epoch_order, neighbors
 from fastequi.data.batch import Batch
 from fastequi.errors import InputError
 from fastequi.graph import edge_vectors
-from fastequi.kernels import cache
+from fastequi.storage import cache
 
 
 def test_edges_are_those_of_ase(frames: list[Frame], structures: list[Atoms]):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fastequi.kernels import cache
+from fastequi.storage import cache
 
 CONTENT = bytes(range(256)) * 20
 NOBODY = 65534
