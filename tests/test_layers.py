@@ -19,7 +19,7 @@ FLOORS = [
     {"fastequi.engine", "fastequi.data"},
     {"fastequi.importers"},
     {"fastequi.calculators", "fastequi.training"},
-    {"fastequi.run"},
+    {"fastequi.run", "fastequi.properties"},
     {"fastequi.cli", "fastequi.examples"},
 ]
 #: Same floor, yet strangers: the engine runs any potential.

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.silicon.crystal import birch_murnaghan
+from fastequi.properties.equation_of_state import birch_murnaghan
 
 #: Neutron scattering at Γ, X and L (Nilsson and Nelin, Phys. Rev. B 6, 3777, 1972), in THz, from
 #: memory: to be drawn beside the lines, not to be cited.

@@ -26,6 +26,11 @@ COMMANDS = (
     ("evaluate", "fastequi.cli.evaluate:evaluate", "Compare a model with labelled structures."),
     ("init", "fastequi.cli.init:init", "Write a commented example to start from."),
     ("info", "fastequi.cli.info:info", "Show this machine and installation, or what a model is."),
+    (
+        "properties",
+        "fastequi.cli.properties:properties",
+        "Elastic constants, phonons, and more.",
+    ),
     ("convert", "fastequi.cli.convert:convert", "Turn another program's model into a model file."),
     ("bench", "fastequi.cli.bench:bench", "Time the kernels, or check them, on your structure."),
 )
