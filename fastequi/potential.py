@@ -38,6 +38,28 @@ class ForceCall(Protocol):
 
 
 @runtime_checkable
+class StaticForceCall(Protocol):
+    """A `ForceCall` that a device can repeat without a word from the host.
+
+    It asks nothing of the data and launches the same work each time. What it reads besides its
+    arguments, and the prediction that it returns, stay where they are: the same tensors, written
+    anew. `force_call(potential, graph, last)` gives `last` back where a list found room in its
+    memory, and whoever has recorded calls of it may go on repeating them; another object is other
+    memory.
+
+    flags  int32 [1], on the device: bits of `fastequi.kernels.triton.step.flags` that calls have
+           raised, NOT_FINITE and what else they notice; the caller clears them
+    """
+
+    @property
+    def flags(self) -> Tensor: ...
+
+    def __call__(self, positions: Tensor, cell: Tensor) -> Prediction: ...
+
+    def shortest_distance_A(self) -> float: ...
+
+
+@runtime_checkable
 class Potential(Protocol):
     """Anything that turns a graph into energies and forces.
 
