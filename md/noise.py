@@ -2,7 +2,8 @@
 
 Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC11). A number is a
 function of where it is used and of nothing that came before, so a run does not depend on
-batching, restarts or devices, and there is no state to save.
+batching, restarts or devices, and there is no state to save. (On a GPU the words are the same; the
+logarithms and sines of normal numbers differ from a CPU's in their last bits.)
 
     key     = the 64-bit seed                                   (2 words of 32 bits)
     counter = step (2 words), atom within its system (1 word),
@@ -13,6 +14,7 @@ Seed and step are in different words: seed 42 at step 8 has nothing to do with s
 
 import math
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -29,24 +31,37 @@ _ROUNDS = 10
 
 
 def philox4x32(counter: Tensor, key: Tensor) -> Tensor:
-    """Philox4x32-10: counter [4, n] and key [2, n] to random words [4, n].
+    """Philox4x32-10: counter [4, n] and key [2, n] or [2, 1] to random words [4, n].
 
     Words of 32 bits in int64. Products of two words wrap around in int64 without losing a bit,
     and the shift's sign extension is masked away.
     """
-    multipliers = torch.tensor(_MULTIPLIERS, device=counter.device).unsqueeze(1)
-    weyl = torch.tensor(_WEYL, device=counter.device).unsqueeze(1)
+    return _rounds(counter, _round_keys(key), _column(_MULTIPLIERS, counter.device))
+
+
+def _rounds(counter: Tensor, keys: Sequence[Tensor], multipliers: Tensor) -> Tensor:
     even, odd = counter[0::2], counter[1::2]
-    for _ in range(_ROUNDS):
+    for key in keys:
         product = (even * multipliers).flip(0)
-        even = (product >> 32).bitwise_and_(_MASK32).bitwise_xor_(odd).bitwise_xor_(key)
+        even = (product >> 32).bitwise_xor_(odd).bitwise_xor_(key).bitwise_and_(_MASK32)
         odd = product.bitwise_and_(_MASK32)
-        key = (key + weyl).bitwise_and_(_MASK32)
     return torch.stack([even[0], odd[0], even[1], odd[1]])
+
+
+def _round_keys(key: Tensor) -> list[Tensor]:
+    """The key of each round."""
+    weyl = _column(_WEYL, key.device)
+    return [(key + k * weyl) & _MASK32 for k in range(_ROUNDS)]
+
+
+def _column(words: tuple[int, int], device: torch.device) -> Tensor:
+    return torch.tensor(words, device=device).unsqueeze(1)
 
 
 class AtomNoise:
     """Normal noise for the atoms of a batch of systems.
+
+    key [2, atoms] words of the seed, atom [atoms] within its system, replica [atoms]: its counters.
 
     seed: an integer gives system k the key (seed, replica k); a sequence gives system k the key
     (seed[k], replica 0), so that it sees the noise that it sees alone with that seed.
@@ -57,24 +72,45 @@ class AtomNoise:
         n_systems = int(system_idx.max()) + 1 if system_idx.numel() else 0
         words, replicas = _keys(seed, n_systems)
         device = system_idx.device
-        self.system_idx = system_idx
-        self._key = torch.tensor(words, device=device).view(-1, 2)[system_idx].T.contiguous()
-        self._replica = torch.tensor(replicas, dtype=torch.int64, device=device)[system_idx]
         counts = torch.bincount(system_idx, minlength=n_systems)
         first = counts.cumsum(0) - counts
-        self._atom = torch.arange(len(system_idx), device=device) - first[system_idx]
+        replica = torch.tensor(replicas, dtype=torch.int64, device=device)
+        self.system_idx = system_idx
+        self.replica = replica[system_idx]
+        self.atom = torch.arange(len(system_idx), device=device) - first[system_idx]
+        self._is_one_key = len(set(map(tuple, words))) == 1
+        key = torch.tensor(words[:1] if self._is_one_key else words, device=device)
+        self._round_keys = _round_keys(key.view(-1, 2).T)
+        self._multipliers = _column(_MULTIPLIERS, device)
+        self._counter = torch.stack([self.atom, self.atom, self.atom, 256 * self.replica])
+        self._on_gpu = device.type == "cuda" and find_spec("triton") is not None
+        self.key = self._of_atoms(self._round_keys[0]).expand(2, len(self.atom)).contiguous()
 
-    def normal(self, step: int, stream: int) -> Tensor:
-        """Independent standard normal numbers [atoms, 3], float64, for one step and stream."""
-        counter = torch.stack(
-            [
-                torch.full_like(self._atom, step & _MASK32),
-                torch.full_like(self._atom, (step >> 32) & _MASK32),
-                self._atom,
-                self._replica * 256 + stream,
-            ]
-        )
-        return _box_muller(philox4x32(counter, self._key))
+    def normal(self, step: int | Tensor, stream: int) -> Tensor:
+        """Independent standard normal numbers [atoms, 3], float64, for one step and stream.
+
+        A step on the device, int64 [], is not asked what it is.
+        """
+        if self._on_gpu:
+            return self._drawn_on_gpu(step, stream)
+        counter = self._counter.clone()
+        counter[0] = step & _MASK32
+        counter[1] = (step >> 32) & _MASK32
+        counter[3] += stream
+        keys = [self._of_atoms(key) for key in self._round_keys]
+        return _box_muller(_rounds(counter, keys, self._multipliers))
+
+    def _drawn_on_gpu(self, step: int | Tensor, stream: int) -> Tensor:
+        """By one kernel: the same words, whose logarithms and sines differ in their last bits."""
+        from fastequi.kernels.triton.step.step import draw_noise_  # Triton is slow to import
+
+        on_device = step if isinstance(step, Tensor) else self.atom.new_full((1,), step)
+        noise = torch.empty((len(self.atom), 3), dtype=torch.float64, device=self.atom.device)
+        draw_noise_(on_device, self.key, self.atom, self.replica, stream, noise)
+        return noise
+
+    def _of_atoms(self, key: Tensor) -> Tensor:
+        return key if self._is_one_key else key.index_select(1, self.system_idx)
 
 
 def normal_noise(seed: int | Sequence[int], step: int, stream: int, system_idx: Tensor) -> Tensor:

@@ -62,8 +62,8 @@ class Schedule:
         self._change = tensor([ramp.end - ramp.start for ramp in ramps])
         self._per_step = tensor([1.0 / max(1, ramp.steps) for ramp in ramps])
 
-    def at(self, step: int) -> Tensor:
-        """Values [systems], float64."""
+    def at(self, step: int | Tensor) -> Tensor:
+        """Values [systems], float64; a step on the device, int64 [], is not asked what it is."""
         if not self.changes:
             return self._start
         return self._start + self._change * (self._per_step * step).clamp(max=1.0)

@@ -14,12 +14,12 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
 from fastequi.errors import InputError
-from fastequi.graph import sum_by_system, volumes
+from fastequi.graph import volumes
+from fastequi.md.batch import Batch
 from fastequi.units import (
     ASE_VELOCITY_A_PER_FS,
     BOLTZMANN_eV_PER_K,
     GPA_PER_eV_PER_A3,
-    KINETIC_eV,
 )
 
 #: Array of Atoms with velocities in Å/fs. Momenta, which ASE knows, cannot give them back exactly:
@@ -27,9 +27,15 @@ from fastequi.units import (
 EXACT_VELOCITIES = "velocities_A_per_fs"
 
 
+class _Remembered:
+    """Room for what a state works out once, which is no part of it."""
+
+    __slots__ = ("_batch", "_masses")
+
+
 @dataclass(slots=True)
-class State:
-    """A batch of systems in motion; integrators write into it.
+class State(_Remembered):
+    """A batch of systems in motion; integrators write into its tensors, and make no others of them.
 
     positions       [atoms, 3]       Å, never wrapped
     velocities      [atoms, 3]       Å/fs
@@ -42,7 +48,7 @@ class State:
     energy          [systems]        eV, potential energy; NaN until it is computed
     energies        [atoms]          eV, each atom's share; NaN until they are computed
     stress          [systems, 3, 3]  eV/Å³, ASE's sign; NaN where the cell has no volume
-    step            int              steps done
+    step            int              steps done; in a chunk a tensor [] of the device: see Chunk
     extra           name -> tensor   what the integrator declares and nobody else looks into
     """
 
@@ -72,18 +78,31 @@ class State:
     def device(self) -> torch.device:
         return self.positions.device
 
-    def snapshot(self) -> "State":
-        """This moment, to return to: copies of what is written in place, the rest shared.
+    @property
+    def batch(self) -> Batch:
+        """What follows from masses and systems; made again where these have changed."""
+        key = self.masses, self.masses._version, self.system_idx
+        if getattr(self, "_batch", None) is None or not _is(self._masses, key):
+            self._batch = Batch.of(self.masses, self.system_idx, self.n_systems)
+            self._masses = key
+        return self._batch
 
-        Forces, energies and stress are replaced as a whole when they are refreshed.
-        """
-        return replace(
-            self,
-            positions=self.positions.clone(),
-            velocities=self.velocities.clone(),
-            cell=self.cell.clone(),
-            extra={name: tensor.clone() for name, tensor in self.extra.items()},
-        )
+    def moving(self) -> dict[str, Tensor]:
+        """The tensors that steps write into, by name."""
+        return {name: getattr(self, name) for name in MOVING} | self.extra
+
+    def snapshot(self) -> "State":
+        """This moment, to return to: copies of what is written into, the rest shared."""
+        copies = {name: getattr(self, name).clone() for name in MOVING}
+        extra = {name: tensor.clone() for name, tensor in self.extra.items()}
+        return replace(self, **copies, extra=extra)
+
+    def copy_(self, other: "State") -> None:
+        """Write another moment of the same systems into this state's own tensors."""
+        there = other.moving()
+        for name, tensor in self.moving().items():
+            tensor.copy_(there[name])
+        self.step = other.step
 
     def to(self, device: torch.device | str) -> "State":
         """The same state on another device; itself where it is there already."""
@@ -93,6 +112,10 @@ class State:
         moved = {n: v.to(device) for n, v in values.items() if isinstance(v, Tensor)}
         extra = {name: tensor.to(device) for name, tensor in self.extra.items()}
         return replace(self, **moved, extra=extra)
+
+
+#: Tensors of a state that every step writes into; what an ensemble declares comes on top.
+MOVING = ("positions", "velocities", "cell", "forces", "energy", "energies", "stress")
 
 
 def state_from_atoms(atoms: Atoms | Sequence[Atoms], device: torch.device | str = "cpu") -> State:
@@ -191,16 +214,18 @@ def atoms_per_system(state: State) -> Tensor:
     return torch.bincount(state.system_idx, minlength=state.n_systems)
 
 
+def _is(a: tuple[Tensor, int, Tensor], b: tuple[Tensor, int, Tensor]) -> bool:
+    return a[0] is b[0] and a[1] == b[1] and a[2] is b[2]
+
+
 def kinetic_energy(state: State) -> Tensor:
     """Kinetic energy [systems] in eV."""
-    twice = state.masses * state.velocities.square().sum(dim=1)
-    return 0.5 * KINETIC_eV * sum_by_system(twice, state.system_idx, state.n_systems)
+    return state.batch.kinetic(state.velocities)
 
 
 def momentum(state: State) -> Tensor:
     """Total momentum [systems, 3] in amu Å/fs."""
-    carried = state.masses.unsqueeze(1) * state.velocities
-    return sum_by_system(carried, state.system_idx, state.n_systems)
+    return state.batch.sum(state.masses.unsqueeze(1) * state.velocities)
 
 
 def temperature_K(thermal_energy: Tensor, degrees_of_freedom: Tensor) -> Tensor:

@@ -8,24 +8,14 @@ Langevin dynamics exchange momentum with the bath and count 3N and all kinetic e
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-import torch
 from ase import Atoms
 from torch import Tensor
 
-from fastequi.graph import sum_by_system
 from fastequi.md.noise import VELOCITIES_STREAM, normal_noise
 from fastequi.md.ramps import Target, temperature_schedule
-from fastequi.md.state import (
-    State,
-    atoms_per_system,
-    kinetic_energy,
-    momentum,
-    state_from_atoms,
-    temperature_K,
-)
-from fastequi.units import ACCELERATION_A_PER_FS2, BOLTZMANN_eV_PER_K
+from fastequi.md.state import State, state_from_atoms, temperature_K
+from fastequi.units import BOLTZMANN_eV_PER_K
 
 
 def maxwell_boltzmann_(state: State, temperature_K: Target, seed: int | Sequence[int]) -> None:
@@ -44,26 +34,22 @@ def maxwell_boltzmann_(state: State, temperature_K: Target, seed: int | Sequence
 
 def remove_momentum_(state: State) -> None:
     """Subtract the velocity of the centre of mass from every system of two atoms or more."""
-    state.velocities -= drift_velocity(state)[state.system_idx]
+    state.velocities.copy_(state.batch.internal(state.velocities))
 
 
 def drift_velocity(state: State) -> Tensor:
     """Velocity [systems, 3] of the centre of mass in Å/fs; 0 for a single atom: its own is heat."""
-    mass = sum_by_system(state.masses, state.system_idx, state.n_systems)
-    drift = momentum(state) / mass.unsqueeze(1)
-    return drift * (atoms_per_system(state) > 1).unsqueeze(1)
+    return state.batch.drift(state.velocities)
 
 
 def internal_kinetic_energy(state: State) -> Tensor:
     """Kinetic energy [systems] about the centre of mass in eV; all of it for a single atom."""
-    relative = state.velocities - drift_velocity(state)[state.system_idx]
-    return kinetic_energy(replace(state, velocities=relative))
+    return state.batch.kinetic(state.batch.internal(state.velocities))
 
 
 def internal_degrees_of_freedom(state: State) -> Tensor:
     """Those of motion about the centre of mass [systems]: 3N - 3, and 3 for a single atom."""
-    atoms = atoms_per_system(state).to(torch.float64)
-    return 3.0 * torch.where(atoms > 1, atoms - 1, atoms)
+    return state.batch.internal_freedom
 
 
 def internal_temperature_K(atoms: Atoms) -> float:
@@ -74,5 +60,5 @@ def internal_temperature_K(atoms: Atoms) -> float:
 
 def thermal_speed(state: State, temperature: Tensor) -> Tensor:
     """sqrt(kT/m) of every atom [atoms] in Å/fs; temperature [systems] in K."""
-    kT = BOLTZMANN_eV_PER_K * temperature[state.system_idx]
-    return (kT * ACCELERATION_A_PER_FS2 / state.masses).sqrt()
+    kT = state.batch.of_atoms(BOLTZMANN_eV_PER_K * temperature)
+    return (kT.unsqueeze(1) * state.batch.acceleration).sqrt_().squeeze(1)

@@ -16,10 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastequi.graph import sum_by_system, volumes
+from fastequi.graph import volumes
 from fastequi.md.state import State
-from fastequi.md.velocities import drift_velocity
-from fastequi.units import KINETIC_eV
 
 COUPLINGS = ("isotropic", "axes", "flexible")
 AXES = ("xyz", "xy", "xz", "yz", "x", "y", "z")
@@ -49,15 +47,24 @@ class Coupling:
 
     def project(self, tensor: Tensor) -> Tensor:
         """The allowed part of symmetric tensors [systems, 3, 3]: an orthogonal projection."""
-        free = torch.zeros(3, dtype=tensor.dtype, device=tensor.device)
-        for index in self.indices:
-            free[index] = 1.0
-        if self.kind == "flexible":
-            return tensor * (free.unsqueeze(1) * free)
-        diagonal = tensor.diagonal(dim1=1, dim2=2) * free
-        if self.kind == "isotropic":
-            diagonal = free * (diagonal.sum(dim=1, keepdim=True) / len(self.axes))
-        return torch.diag_embed(diagonal)
+        return projected(tensor, self.projection(tensor.device))
+
+    def projection(self, device: torch.device) -> Tensor:
+        """It as a matrix [9, 9], float64; what a step has made before it begins."""
+        free = torch.zeros(3, dtype=torch.float64)
+        free[self.indices] = 1.0
+        allowed, diagonal = torch.outer(free, free), torch.diag(free)
+        matrix = {
+            "isotropic": torch.outer(diagonal.view(9), diagonal.view(9)) / len(self.axes),
+            "axes": torch.diag(diagonal.view(9)),
+            "flexible": torch.diag(allowed.view(9)),
+        }[self.kind]
+        return matrix.to(device)
+
+
+def projected(tensor: Tensor, projection: Tensor) -> Tensor:
+    """The part of tensors [systems, 3, 3] that a `Coupling.projection` allows."""
+    return (tensor.reshape(-1, 9) @ projection).view(-1, 3, 3)
 
 
 def identity_like(tensor: Tensor) -> Tensor:
@@ -66,26 +73,42 @@ def identity_like(tensor: Tensor) -> Tensor:
 
 
 def exp_minus_one(m: Tensor) -> Tensor:
-    """exp(m) - 1 of matrices [systems, 3, 3] by its series: to rounding for norms below 0.1."""
-    identity = identity_like(m)
-    total = m / 10.0
-    for k in range(9, 1, -1):
-        total = (m / k) @ (identity + total)
-    return m @ (identity + total)
+    """exp(m) - 1 of matrices [systems, 3, 3] by its series: to rounding for norms below 0.1.
+
+    Nine terms, in powers of m³ as Paterson & Stockmeyer sum them, SIAM J. Comput. 2, 60 (1973).
+    """
+    square = m @ m
+    cube = square @ m
+
+    def three_terms(n: int) -> Tensor:
+        """n! (m / n! + m² / (n + 1)! + m³ / (n + 2)!)"""
+        second = 1.0 / (n + 1)
+        return m.add(square, alpha=second).add_(cube, alpha=second / (n + 2))
+
+    later = torch.baddbmm(three_terms(4), cube, three_terms(7), alpha=1.0 / (5 * 6 * 7))
+    return torch.baddbmm(three_terms(1), cube, later, alpha=1.0 / (2 * 3 * 4))
 
 
 def strain_cell_(state: State, strain: Tensor) -> None:
     """Cell and positions about the centre of mass by exp(strain) [systems, 3, 3]."""
-    change = exp_minus_one(strain)
+    deform_cell_(state, exp_minus_one(strain))
+
+
+def deform_cell_(state: State, change: Tensor) -> None:
+    """Cell and positions about the centre of mass by 1 + change [systems, 3, 3]."""
     state.cell.add_(state.cell @ change)
-    relative = state.positions - centre_of_mass(state)[state.system_idx]
-    state.positions.add_(by_system(relative, change, state))
+    relative = state.positions - state.batch.of_atoms(centre_of_mass(state))
+    add_by_system_(state.positions, relative, change, state)
 
 
 def strain_velocities_(state: State, strain: Tensor) -> None:
     """Velocities about the centre of mass, which moves as before, by exp(strain)."""
-    relative = state.velocities - drift_velocity(state)[state.system_idx]
-    state.velocities.add_(by_system(relative, exp_minus_one(strain), state))
+    deform_velocities_(state, exp_minus_one(strain))
+
+
+def deform_velocities_(state: State, change: Tensor) -> None:
+    """Velocities about the centre of mass, which moves as before, by 1 + change."""
+    add_by_system_(state.velocities, state.batch.internal(state.velocities), change, state)
 
 
 def turn_back_(state: State, deformation: Tensor, strain: Tensor) -> Tensor:
@@ -100,16 +123,13 @@ def turn_back_(state: State, deformation: Tensor, strain: Tensor) -> Tensor:
     a = 0.5 * _axial(deformation - deformation.mT)
     identity = identity_like(a)
     trace = symmetric.diagonal(dim1=1, dim2=2).sum(dim=1).view(-1, 1, 1)
-    w = torch.linalg.solve_ex(trace * identity - symmetric, -2.0 * a.unsqueeze(2))[0].squeeze(2)
+    w = _solved(trace * identity - symmetric, -2.0 * a)
     cross = _cross_matrix(w)
     scale = 1.0 + 0.25 * w.square().sum(dim=1).view(-1, 1, 1)
     turn = (cross + 0.5 * cross @ cross) / scale  # Cayley's rotation, minus 1
     deformation.add_(deformation @ turn)
-    state.cell.add_(state.cell @ turn)
-    relative = state.positions - centre_of_mass(state)[state.system_idx]
-    state.positions.add_(by_system(relative, turn, state))
-    moving = state.velocities - drift_velocity(state)[state.system_idx]
-    state.velocities.add_(by_system(moving, turn, state))
+    deform_cell_(state, turn)
+    deform_velocities_(state, turn)
     return identity + turn
 
 
@@ -124,27 +144,34 @@ def pressure_energy(state: State) -> Tensor:
 
 def kinetic_tensor(state: State) -> Tensor:
     """sum m v ⊗ v [systems, 3, 3] in eV, of motion about the centre of mass."""
-    v = state.velocities - drift_velocity(state)[state.system_idx]
-    carried = KINETIC_eV * state.masses.unsqueeze(1) * v
-    outer = carried.unsqueeze(2) * v.unsqueeze(1)
-    return sum_by_system(outer, state.system_idx, state.n_systems)
+    v = state.batch.internal(state.velocities)
+    outer = (state.batch.carried * v).unsqueeze(2) * v.unsqueeze(1)
+    return state.batch.sum(outer)
 
 
 def centre_of_mass(state: State) -> Tensor:
     """Of each system [systems, 3] in Å; positions are never wrapped, so it moves smoothly."""
-    weighted = state.masses.unsqueeze(1) * state.positions
-    mass = sum_by_system(state.masses, state.system_idx, state.n_systems)
-    return sum_by_system(weighted, state.system_idx, state.n_systems) / mass.unsqueeze(1)
+    return state.batch.sum(state.batch.mass_share * state.positions)
 
 
-def by_system(vectors: Tensor, matrices: Tensor, state: State) -> Tensor:
-    """Each row vector [atoms, 3] times the matrix of its system [systems, 3, 3].
+def add_by_system_(out: Tensor, vectors: Tensor, matrices: Tensor, state: State) -> None:
+    """To [atoms, 3], each row vector [atoms, 3] times the matrix of its system [systems, 3, 3].
 
     Term by term: rounding is the same however many atoms there are.
     """
-    m = matrices.reshape(-1, 9).index_select(0, state.system_idx).view(-1, 3, 3)
+    m = state.batch.of_atoms(matrices)
     x, y, z = vectors[:, 0:1], vectors[:, 1:2], vectors[:, 2:3]
-    return x * m[:, 0] + y * m[:, 1] + z * m[:, 2]
+    out.add_((x * m[:, 0]).addcmul_(y, m[:, 1]).addcmul_(z, m[:, 2]))
+
+
+def _solved(matrices: Tensor, right: Tensor) -> Tensor:
+    """x of A x = b by Cramer's rule, A symmetric [systems, 3, 3], b [systems, 3].
+
+    `torch.linalg.solve` may wait for the device, and is many kernels for three unknowns.
+    """
+    adjugate = torch.linalg.cross(matrices.roll(-1, 1), matrices.roll(-2, 1), dim=2)
+    determinant = (matrices[:, 0] * adjugate[:, 0]).sum(dim=1, keepdim=True)
+    return (adjugate @ right.unsqueeze(2)).squeeze(2) / determinant
 
 
 def _cross_matrix(w: Tensor) -> Tensor:

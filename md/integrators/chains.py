@@ -7,10 +7,16 @@ Tobias & Klein, Mol. Phys. 87, 1117 (1996), eqs. 29-36, with the three steps of 
     sum_j Q_j v_j² / 2 + n kT eta_1 + kT sum_{j>1} eta_j,  Q_1 = n kT time², Q_j = kT time²
 
 to the invariant. `time` is the inverse of the angular frequency at which the chain answers.
+
+Each thermostat waits for its neighbour, so that a chain is a hundred operations on a number per
+system: on a CPU numpy does them three times as fast as torch, on a GPU one kernel.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,14 +47,11 @@ class Chain:
 
         kinetic [systems]: the energy in eV of what it holds; it is scaled along here.
         """
-        factor = torch.ones_like(kinetic)
-        for fraction in SUZUKI_YOSHIDA:
-            t = fraction * time_fs
-            self._kick_down_(2.0 * kinetic * factor.square(), t)
-            factor = factor * torch.exp(-t * self.velocity[:, 0])
-            self.position.add_(self.velocity, alpha=t)
-            self._kick_up_(2.0 * kinetic * factor.square(), t)
-        return factor
+        arrays: list[Any] = [self.position, self.velocity, self.n, self.kT, kinetic]
+        if kinetic.device.type == "cpu":
+            arrays = [tensor.numpy() for tensor in arrays]
+            return torch.from_numpy(_advance(arrays, self.time_fs, time_fs, np.exp))
+        return _advance(arrays, self.time_fs, time_fs, torch.exp)
 
     def energy(self) -> Tensor:
         """Its part of the invariant [systems] in eV."""
@@ -65,26 +68,45 @@ class Chain:
         rest[:, :1] += first
         return rest
 
-    def _kick_down_(self, twice_kinetic: Tensor, t: float) -> None:
-        """Half a kick from the last thermostat to the first, each slowed by the one behind it."""
-        for j in reversed(range(self.velocity.shape[1])):
-            self._kick_(j, twice_kinetic, t)
 
-    def _kick_up_(self, twice_kinetic: Tensor, t: float) -> None:
-        """The same from the first to the last: together they can be reversed in time."""
-        for j in range(self.velocity.shape[1]):
-            self._kick_(j, twice_kinetic, t)
+def _advance(arrays: list[Any], time_fs: float, step_fs: float, exp: Callable[[Any], Any]) -> Any:
+    """`Chain.advance_` in numpy or torch: of position, velocity, n, kT and kinetic.
 
-    def _kick_(self, j: int, twice_kinetic: Tensor, t: float) -> None:
-        """v_j = s (s v_j + t/2 G_j / Q_j), s = exp(-t/4 v_{j+1})."""
-        velocity, unit = self.velocity, self.time_fs**2
-        if j == 0:
-            acceleration = (twice_kinetic / (self.n * self.kT) - 1.0) / unit
-        else:
-            before = self.n if j == 1 else 1.0  # Q_{j-1} / (kT time²)
-            acceleration = before * velocity[:, j - 1].square() - 1.0 / unit
-        if j + 1 == velocity.shape[1]:
-            velocity[:, j].add_(acceleration, alpha=0.5 * t)
-        else:
-            slowed = torch.exp(-0.25 * t * velocity[:, j + 1])
-            velocity[:, j].mul_(slowed).add_(acceleration, alpha=0.5 * t).mul_(slowed)
+    For each fraction of the step: half a kick from the last thermostat to the first, each slowed by
+    the one behind it; the drift; and half a kick from the first to the last, so that together they
+    can be reversed in time.
+    """
+    position, velocity, n, kT, kinetic = arrays
+    v = [velocity[:, j] for j in range(velocity.shape[1])]
+    inward, unit = list(reversed(range(len(v)))), 1.0 / time_fs**2
+    driven = 2.0 * kinetic / (n * kT)
+    factor = None
+    for fraction in SUZUKI_YOSHIDA:
+        t = fraction * step_fs
+        for j in inward:
+            _kick_(v, j, n, driven, unit, t, exp)
+        scale = exp(-t * v[0])
+        driven = driven * scale * scale
+        factor = scale if factor is None else factor * scale
+        position += t * velocity
+        for j in range(len(v)):
+            _kick_(v, j, n, driven, unit, t, exp)
+    return factor
+
+
+def _kick_(
+    v: list[Any], j: int, n: Any, driven: Any, unit: float, t: float, exp: Callable[[Any], Any]
+) -> None:
+    """v_j = s (s v_j + t/2 G_j / Q_j), s = exp(-t/4 v_{j+1}); driven is 2K / (n kT)."""
+    if j == 0:
+        change = (driven - 1.0) * (0.5 * t * unit)
+    else:
+        heavier = 0.5 * t * n if j == 1 else 0.5 * t  # Q_{j-1} / (kT time²)
+        change = heavier * v[j - 1] * v[j - 1] - 0.5 * t * unit
+    if j + 1 == len(v):
+        v[j] += change
+    else:
+        slowed = exp(-0.25 * t * v[j + 1])
+        v[j] *= slowed
+        v[j] += change
+        v[j] *= slowed

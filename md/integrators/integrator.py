@@ -72,6 +72,13 @@ class Integrator(ABC):
         """How much the last step has strained each cell [systems]; None where cells stay."""
         return None
 
+    def finished(self, state: State) -> Tensor | None:
+        """Which systems [systems] have nothing left to do, bool; None where there is no end.
+
+        Looked at between chunks of steps: a system that is done must stay as it is.
+        """
+        return None
+
     def extra_state(self, state: State) -> dict[str, Tensor]:
         """What this ensemble needs in `State.extra`, as it is before the first step.
 

@@ -22,10 +22,12 @@ from fastequi.graph import volumes
 from fastequi.md.barostats.checks import check_cells, check_coupling, check_speed
 from fastequi.md.barostats.strain import (
     Coupling,
+    deform_cell_,
+    deform_velocities_,
+    exp_minus_one,
     identity_like,
-    pressure_energy,
-    strain_cell_,
-    strain_velocities_,
+    kinetic_tensor,
+    projected,
     turn_back_,
 )
 from fastequi.md.integrators.chains import Chain
@@ -47,19 +49,27 @@ from fastequi.units import BOLTZMANN_eV_PER_K, GPA_PER_eV_PER_A3
 
 @dataclass(frozen=True, slots=True)
 class _Fixed:
-    """What follows from parameters and atoms: targets; n [systems]."""
+    """What follows from parameters and atoms.
+
+    temperature, pressure in GPa: targets; n [systems] degrees of freedom of atoms; strains
+    [systems], of cells; mass_per_kT [systems] W / kT in fs²; projection: of the coupling.
+    """
 
     temperature: Schedule
     pressure: Schedule
     n: Tensor
+    strains: Tensor
+    mass_per_kT: Tensor
+    projection: Tensor
+    identity: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class _Extended:
     """What a barostat and chains add to a state, at the temperature and pressure of a step.
 
-    chain, cell_chain: of the atoms, of the strain rate; mass [systems] W in eV fs²; pressure
-    [systems] in eV/Å³; n [systems].
+    chain, cell_chain: of the atoms, of the strain rate; mass [systems, 1, 1] W in eV fs²; pressure
+    [systems, 1, 1] in eV/Å³; n [systems].
     """
 
     chain: Chain
@@ -70,12 +80,13 @@ class _Extended:
 
     def strain_energy(self, state: State) -> Tensor:
         """Kinetic energy of the cell [systems] in eV."""
-        return 0.5 * self.mass * state.extra["strain_rate"].square().sum(dim=(1, 2))
+        return 0.5 * (self.mass * state.extra["strain_rate"].square()).sum(dim=(1, 2))
 
     def energy(self, state: State) -> Tensor:
         """All that they add to the invariant [systems] in eV."""
         chains = self.chain.energy() + self.cell_chain.energy()
-        return self.strain_energy(state) + self.pressure * volumes(state.cell) + chains
+        held = self.pressure.view(-1) * volumes(state.cell)
+        return self.strain_energy(state) + held + chains
 
 
 @dataclass(frozen=True)
@@ -121,7 +132,7 @@ class MartynaTobiasKlein(Integrator):
         super().start_(state)
         check_cells(state, self._coupling, self.ensemble)
         extended = self._extended(state, state.step)
-        rate = (extended.chain.kT / extended.mass).sqrt()
+        rate = (extended.chain.kT / extended.mass.view(-1)).sqrt()
         strain = rate * self.timestep_fs
         check_speed(state, strain, self.ensemble, self.barostat_time_fs, power=1.0)
 
@@ -157,36 +168,39 @@ class MartynaTobiasKlein(Integrator):
     def _chains_(self, state: State, extended: _Extended) -> None:
         """Both chains t/2, with what they hold."""
         half = self.timestep_fs / 2
-        factor = extended.chain.advance_(internal_kinetic_energy(state), half)
-        scale_internal_(state, factor)
+        internal = state.batch.internal(state.velocities)
+        factor = extended.chain.advance_(state.batch.kinetic(internal), half)
+        scale_internal_(state, internal, factor)
         factor = extended.cell_chain.advance_(extended.strain_energy(state), half)
         state.extra["strain_rate"].mul_(factor.view(-1, 1, 1))
 
     def _accelerate_cell_(self, state: State, extended: _Extended) -> None:
         """g += t/2 (V (P - P0) + 2K/n) / W, as far as the coupling allows."""
-        driving = 2.0 * internal_kinetic_energy(state) / extended.n
-        driving = driving - extended.pressure * volumes(state.cell)
-        identity = identity_like(state.cell)
-        force = pressure_energy(state) + driving.view(-1, 1, 1) * identity
-        change = self._coupling.project(force) / extended.mass.view(-1, 1, 1)
-        state.extra["strain_rate"].add_(change, alpha=self.timestep_fs / 2)
+        fixed, volume = self._of(state), volumes(state.cell).view(-1, 1, 1)
+        carried = kinetic_tensor(state)
+        twice_kinetic = carried.diagonal(dim1=1, dim2=2).sum(dim=1)
+        driving = (twice_kinetic / extended.n).view(-1, 1, 1) - extended.pressure * volume
+        force = carried.addcmul_(volume, state.stress, value=-1.0).addcmul_(driving, fixed.identity)
+        change = projected(force, fixed.projection)
+        state.extra["strain_rate"].addcdiv_(change, extended.mass, value=self.timestep_fs / 2)
 
     def _accelerate_(self, state: State, extended: _Extended) -> None:
         """Friction t/4, kick t/2, friction t/4."""
         rate = state.extra["strain_rate"]
         trace = rate.diagonal(dim1=1, dim2=2).sum(dim=1) / extended.n
-        friction = rate + trace.view(-1, 1, 1) * identity_like(rate)
-        slowed = -self.timestep_fs / 4 * friction
-        strain_velocities_(state, slowed)
+        friction = torch.addcmul(rate, trace.view(-1, 1, 1), self._of(state).identity)
+        slowing = exp_minus_one(friction.mul_(-self.timestep_fs / 4))
+        deform_velocities_(state, slowing)
         kick_(state, self.timestep_fs / 2)
-        strain_velocities_(state, slowed)
+        deform_velocities_(state, slowing)
 
     def _move_(self, state: State) -> None:
         """Strain t/2, drift t, strain t/2; a free cell is turned back."""
         rate, dt = state.extra["strain_rate"], self.timestep_fs
-        strain_cell_(state, rate * (dt / 2))
+        change = exp_minus_one(rate * (dt / 2))
+        deform_cell_(state, change)
         drift_(state, dt)
-        strain_cell_(state, rate * (dt / 2))
+        deform_cell_(state, change)
         if self.coupling == "flexible":
             turn = turn_back_(state, state.extra["deformation"], rate * dt)
             rate.copy_(turn.mT @ rate @ turn)
@@ -195,26 +209,30 @@ class MartynaTobiasKlein(Integrator):
         """At the temperature and pressure of a step."""
         fixed, extra = self._of(state), state.extra
         kT = BOLTZMANN_eV_PER_K * fixed.temperature.at(step)
-        strains = torch.full_like(fixed.n, self._coupling.n_strains)
         chain = Chain(
             extra["chain_position"], extra["chain_velocity"], fixed.n, kT, self.thermostat_time_fs
         )
         cell_chain = Chain(
-            extra["cell_chain_position"], extra["cell_chain_velocity"], strains, kT,
+            extra["cell_chain_position"], extra["cell_chain_velocity"], fixed.strains, kT,
             self.barostat_time_fs,
         )  # fmt: skip
-        mass = (fixed.n + 3.0) * kT * self.barostat_time_fs**2 / 3.0
-        pressure = fixed.pressure.at(step) / GPA_PER_eV_PER_A3
+        mass = (fixed.mass_per_kT * kT).view(-1, 1, 1)
+        pressure = (fixed.pressure.at(step) / GPA_PER_eV_PER_A3).view(-1, 1, 1)
         return _Extended(chain, cell_chain, mass, pressure, fixed.n)
 
     def _of(self, state: State) -> _Fixed:
         return self._fixed.get(state, self._make_fixed)
 
     def _make_fixed(self, state: State) -> _Fixed:
+        n = internal_degrees_of_freedom(state)
         return _Fixed(
             temperature=temperature_schedule(self.temperature_K, state, positive=True),
             pressure=Schedule(self.pressure_GPa, state, "pressures"),
-            n=internal_degrees_of_freedom(state),
+            n=n,
+            strains=torch.full_like(n, self._coupling.n_strains),
+            mass_per_kT=(n + 3.0) * self.barostat_time_fs**2 / 3.0,
+            projection=self._coupling.projection(state.device),
+            identity=identity_like(state.cell),
         )
 
     def strain_of_step(self, state: State) -> Tensor:

@@ -69,8 +69,9 @@ class NoseHooverChain(Integrator):
             state.extra["work"] += after.energy() - chain.energy()
 
     def _thermostat_(self, state: State, chain: Chain) -> None:
-        factor = chain.advance_(internal_kinetic_energy(state), self.timestep_fs / 2)
-        scale_internal_(state, factor)
+        internal = state.batch.internal(state.velocities)
+        factor = chain.advance_(state.batch.kinetic(internal), self.timestep_fs / 2)
+        scale_internal_(state, internal, factor)
 
     def _chain(self, state: State, step: int) -> Chain:
         """The chain of `state.extra` at the temperature of a step."""

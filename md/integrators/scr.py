@@ -24,7 +24,8 @@ from fastequi.md.barostats.checks import check_cells, check_coupling, check_spee
 from fastequi.md.barostats.strain import (
     Coupling,
     identity_like,
-    pressure_energy,
+    kinetic_tensor,
+    projected,
     strain_cell_,
     strain_velocities_,
     turn_back_,
@@ -54,6 +55,8 @@ class _Baths:
     cell_noise: AtomNoise
     temperature: Schedule
     pressure: Schedule
+    projection: Tensor
+    identity: Tensor
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class CellRescaling(Integrator):
         super().start_(state)
         check_cells(state, self._coupling, self.ensemble)
         kT = BOLTZMANN_eV_PER_K * self._baths(state).temperature.at(state.step)
-        width = (2.0 * kT * self._mobility(state) * self.timestep_fs).sqrt()
+        width = (2.0 * kT * self._mobility(volumes(state.cell)) * self.timestep_fs).sqrt()
         check_speed(state, width, self.ensemble, self.barostat_time_fs, power=0.5)
 
     def extra_state(self, state: State) -> dict[str, Tensor]:
@@ -125,14 +128,15 @@ class CellRescaling(Integrator):
         self._thermostat_(state)
         drift_(state, dt / 2)
         forces_(state)
-        state.extra["heat"] += 0.5 * _work_of_stress(state)
+        state.extra["heat"].add_(_work_of_stress(state, volumes(state.cell)), alpha=0.5)
         kick_(state, dt / 2)
 
     def _barostat_(self, state: State) -> None:
         """The strain of this step, with the kinetic energy and half the stress on the books."""
-        state.extra["strain"].copy_(self._strain(state))
+        volume = volumes(state.cell)
         strain, before = state.extra["strain"], kinetic_energy(state)
-        state.extra["heat"] += 0.5 * _work_of_stress(state)
+        strain.copy_(self._strain(state, volume))
+        state.extra["heat"].add_(_work_of_stress(state, volume), alpha=0.5)
         strain_cell_(state, strain)
         strain_velocities_(state, -strain)
         if self.coupling == "flexible":
@@ -140,22 +144,23 @@ class CellRescaling(Integrator):
             strain.copy_(turn.mT @ strain @ turn)
         state.extra["heat"] += kinetic_energy(state) - before
 
-    def _strain(self, state: State) -> Tensor:
-        """The allowed strains of one step [systems, 3, 3]."""
+    def _strain(self, state: State, volume: Tensor) -> Tensor:
+        """The allowed strains of one step [systems, 3, 3]; volume [systems]."""
         baths, dt = self._baths(state), self.timestep_fs
         kT = BOLTZMANN_eV_PER_K * baths.temperature.at(state.step)
-        target = baths.pressure.at(state.step) / GPA_PER_eV_PER_A3 * volumes(state.cell)
-        force = pressure_energy(state) - target.view(-1, 1, 1) * identity_like(state.cell)
-        mobility = self._mobility(state)
-        width = (2.0 * kT * mobility * dt).sqrt()
+        target = baths.pressure.at(state.step) / GPA_PER_eV_PER_A3 * volume
+        force = kinetic_tensor(state).addcmul_(volume.view(-1, 1, 1), state.stress, value=-1.0)
+        force.addcmul_(target.view(-1, 1, 1), baths.identity, value=-1.0)
+        mobility = self._mobility(volume)
+        width = (2.0 * dt * kT * mobility).sqrt()
         noise = _symmetric(baths.cell_noise.normal(state.step, BAROSTAT_STREAM))
-        strain = (mobility * dt).view(-1, 1, 1) * force + width.view(-1, 1, 1) * noise
-        return self._coupling.project(strain)
+        noise.mul_(width.view(-1, 1, 1)).addcmul_(mobility.view(-1, 1, 1), force, value=dt)
+        return projected(noise, baths.projection)
 
-    def _mobility(self, state: State) -> Tensor:
-        """Strain rate over driving energy [systems] in 1/(eV fs)."""
+    def _mobility(self, volume: Tensor) -> Tensor:
+        """Strain rate over driving energy [systems] in 1/(eV fs); volume [systems]."""
         compressibility = self.compressibility_per_GPa * GPA_PER_eV_PER_A3
-        return compressibility / (3.0 * self.barostat_time_fs * volumes(state.cell))
+        return compressibility / (3.0 * self.barostat_time_fs) / volume
 
     def _thermostat_(self, state: State) -> None:
         baths = self._baths(state)
@@ -177,6 +182,8 @@ class CellRescaling(Integrator):
             cell_noise=AtomNoise(self.seed, systems.repeat_interleave(2)),
             temperature=temperature_schedule(self.temperature_K, state),
             pressure=Schedule(self.pressure_GPa, state, "pressures"),
+            projection=self._coupling.projection(state.device),
+            identity=identity_like(state.cell),
         )
 
     def strain_of_step(self, state: State) -> Tensor:
@@ -196,9 +203,9 @@ class CellRescaling(Integrator):
         return state.energy + kinetic_energy(state) - state.extra["heat"]
 
 
-def _work_of_stress(state: State) -> Tensor:
+def _work_of_stress(state: State, volume: Tensor) -> Tensor:
     """V stress : strain of the last step [systems] in eV."""
-    return volumes(state.cell) * (state.stress * state.extra["strain"]).sum(dim=(1, 2))
+    return volume * (state.stress * state.extra["strain"]).sum(dim=(1, 2))
 
 
 def _symmetric(normal: Tensor) -> Tensor:

@@ -4,20 +4,17 @@ Each is the exact solution of one part of the equations of motion over a time in
 """
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from fastequi.md.state import State, kinetic_energy
-from fastequi.md.velocities import drift_velocity, thermal_speed
-from fastequi.units import ACCELERATION_A_PER_FS2
+from fastequi.md.state import State
+from fastequi.md.velocities import thermal_speed
 
 
 def kick_(state: State, time_fs: float) -> None:
     """Velocities under constant forces: v += t F / m."""
-    acceleration = state.forces / state.masses.unsqueeze(1)
-    state.velocities.add_(acceleration, alpha=time_fs * ACCELERATION_A_PER_FS2)
+    state.velocities.addcmul_(state.forces, state.batch.acceleration, value=time_fs)
 
 
 def drift_(state: State, time_fs: float) -> None:
@@ -34,17 +31,16 @@ def ornstein_uhlenbeck_(
     """
     decay = math.exp(-friction_per_fs * time_fs)
     strength = math.sqrt(-math.expm1(-2.0 * friction_per_fs * time_fs))
-    thermal = strength * thermal_speed(state, temperature)
-    state.velocities.mul_(decay).addcmul_(noise, thermal.unsqueeze(1))
+    thermal = thermal_speed(state, temperature).unsqueeze(1)
+    state.velocities.mul_(decay).addcmul_(noise, thermal, value=strength)
 
 
-def scale_internal_(state: State, factor: Tensor) -> None:
+def scale_internal_(state: State, internal: Tensor, factor: Tensor) -> None:
     """Velocities about the centre of mass, which moves as before: v = v_cm + factor (v - v_cm).
 
-    factor [systems].
+    internal [atoms, 3]: v - v_cm; factor [systems].
     """
-    drift = drift_velocity(state) * (1.0 - factor).unsqueeze(1)
-    state.velocities.mul_(factor[state.system_idx].unsqueeze(1)).add_(drift[state.system_idx])
+    state.velocities.addcmul_(internal, state.batch.of_atoms((factor - 1.0).unsqueeze(1)))
 
 
 def stochastic_rescaling_(
@@ -60,17 +56,16 @@ def stochastic_rescaling_(
 
     temperature [systems] in K; noise [atoms, 3], standard normal; gain [systems] in eV.
     """
-    thermal = replace(state, velocities=noise * thermal_speed(state, temperature).unsqueeze(1))
-    thermal.velocities -= drift_velocity(thermal)[state.system_idx]
-    drift = drift_velocity(state)[state.system_idx]
-    internal = replace(state, velocities=state.velocities - drift)
+    batch = state.batch
+    thermal = batch.internal(noise * thermal_speed(state, temperature).unsqueeze(1))
+    internal = batch.internal(state.velocities)
     decay = math.exp(-0.5 * time_fs / relaxation_fs)
     strength = math.sqrt(-math.expm1(-time_fs / relaxation_fs))
-    mixed = replace(state, velocities=decay * internal.velocities + strength * thermal.velocities)
-    before, after = kinetic_energy(internal), kinetic_energy(mixed)
-    both = replace(state, velocities=internal.velocities + mixed.velocities)
-    overlap = kinetic_energy(both) - before - after  # its sign is that of v · v'
-    factor = torch.copysign((after / before).sqrt(), overlap)[state.system_idx].unsqueeze(1)
-    scaled = torch.where(factor.isfinite(), factor * internal.velocities, mixed.velocities)
-    state.velocities.copy_(drift + scaled)
+    mixed = (decay * internal).add_(thermal, alpha=strength)
+    before, after = batch.kinetic(internal), batch.kinetic(mixed)
+    overlap = batch.kinetic(internal + mixed) - before - after  # its sign is that of v · v'
+    factor = torch.copysign((after / before).sqrt(), overlap)
+    factor = batch.of_atoms(factor.unsqueeze(1))
+    scaled = torch.where(factor.isfinite(), factor * internal, mixed)
+    state.velocities.sub_(internal).add_(scaled)
     return after - before

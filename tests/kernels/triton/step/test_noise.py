@@ -55,10 +55,10 @@ def test_normals_are_those_of_the_integrators(step, seed):
     counter = torch.tensor([step], device=DEVICE)
     got = torch.full((37, 3), torch.nan, dtype=torch.float64, device=DEVICE)
     for stream in (noise.THERMOSTAT_STREAM, noise.VELOCITIES_STREAM):
-        draw_noise_(counter, of_atoms._key, of_atoms._atom, of_atoms._replica, stream, got)
+        draw_noise_(counter, of_atoms.key, of_atoms.atom, of_atoms.replica, stream, got)
         expected = of_atoms.normal(step, stream)
         assert torch.allclose(got, expected, rtol=0, atol=1.4e-14)
     counter += 1
-    draw_noise_(counter, of_atoms._key, of_atoms._atom, of_atoms._replica, stream, got)
+    draw_noise_(counter, of_atoms.key, of_atoms.atom, of_atoms.replica, stream, got)
     assert not torch.allclose(got, expected)
     assert torch.allclose(got, of_atoms.normal(step + 1, stream), rtol=0, atol=1.4e-14)

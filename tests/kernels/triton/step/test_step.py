@@ -67,7 +67,7 @@ def all_of_it(step, noise: AtomNoise, device: str) -> Callable[[], list[Tensor]]
     totals, energy = real(n_systems, step.batch.n_parts, 7), real(n_systems)
     stress, drawn = real(n_systems, 3, 3), real(n_atoms, 3)
     counter = torch.zeros(1, dtype=torch.int64, device=device)
-    key, atom, replica = (t.to(device) for t in (noise._key, noise._atom, noise._replica))
+    key, atom, replica = (t.to(device) for t in (noise.key, noise.atom, noise.replica))
     edges, work, batch, flags = (
         moved(step.edges, device), moved(step.work, device), moved(step.batch, device),
         step.flags.to(device),
