@@ -228,7 +228,7 @@ def _open_outputs(setup: Setup) -> Outputs:
         is_committee=isinstance(setup.potential, Disagreeing),
         disagreement_limit_eV_per_A=model.disagreement_limit_eV_per_A,
         on_disagreement=model.on_disagreement or "warn",
-        **setup.config.output.model_dump(exclude={"directory"}),
+        **setup.config.output.model_dump(exclude={"directory", "report"}),
     )
 
 

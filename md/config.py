@@ -110,6 +110,7 @@ class OutputConfig(Section):
         default="extxyz", description="extxyz (text, ASE) or h5md (binary, MDAnalysis)"
     )
     checkpoint_every: Count = Field(default=500, description="checkpoints; the newest 2 are kept")
+    report: bool = Field(default=True, description="report.html when the run ends")
 
 
 class Config(Section):

@@ -1,6 +1,8 @@
 """Shared by all tests: where the reference data is, devices, and a training that takes seconds."""
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -106,3 +108,31 @@ def train_toml(tmp_path: Path, copper: list[Atoms]) -> Callable[..., Path]:
         return path
 
     return write_files
+
+
+@pytest.fixture(scope="session")
+def browse() -> Callable[..., str]:
+    """Opens a page in headless Chromium, which must have nothing to complain of; its document.
+
+    What a page asks of a network would be a complaint: its policy forbids it.
+    """
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("NO BROWSER: the page was not opened; install chromium")
+
+    def open_page(url: str, width: int = 1200, dark: bool = False, seconds: int = 6) -> str:
+        options = [
+            "--headless=new", "--no-sandbox", "--disable-gpu", "--use-gl=swiftshader",
+            "--enable-unsafe-swiftshader", "--enable-logging=stderr", "--dump-dom",
+            f"--window-size={width},900", f"--virtual-time-budget={1000 * seconds}",
+        ]  # fmt: skip
+        if dark:
+            options.append("--blink-settings=preferredColorScheme=0")
+        shown = subprocess.run(
+            [browser, *options, url], capture_output=True, text=True, timeout=120
+        )
+        said = [line for line in shown.stderr.splitlines() if "CONSOLE" in line]
+        assert [line for line in said if "GL Driver Message" not in line] == []
+        return shown.stdout
+
+    return open_page

@@ -19,6 +19,7 @@ from fastequi.md.analysis.analysis import Finding, in_digits
 from fastequi.md.analysis.files import as_json, average_rows, write_results, write_rows
 from fastequi.md.analysis.run import Progress, Results, systems_of
 from fastequi.md.analysis.run import analyze as analyze_system
+from fastequi.md.analysis.systems import COMPARED, System, compared, system_of, write_systems_page
 from fastequi.md.analysis.trust import checks_of
 from fastequi.md.trajectory.directory import ANALYSIS
 from fastequi.plotting import why_no_plots
@@ -62,8 +63,10 @@ def analyze(
     if why_no_plots():
         print(why_no_plots())
     if systems != [directory]:
-        _print_systems(every)
-        print(f"wrote {_write_systems(directory, every)}")
+        summaries = [system_of(results) for results in every]
+        _print_systems(summaries)
+        page = write_systems_page(directory, summaries)
+        print(f"wrote {_write_systems(directory, every)}, and {page}")
     if json:
         facts = {"fastequi": __version__, "directory": str(directory)}
         with naming_files(json):
@@ -154,25 +157,17 @@ def _line(finding: Finding) -> str:
 
 # -- several systems -----------------------------------------------------------------------------
 
-#: What systems are compared by.
-_COMPARED = ("temperature_K", "pressure_GPa", "density_g_per_cm3", "potential_energy_eV")
 
-
-def _print_systems(every: list[Results]) -> None:
+def _print_systems(systems: list[System]) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("system")
-    names = [name for name in _COMPARED if any(name in results.averages for results in every)]
+    names = [name for name in COMPARED if any(name in system.averages for system in systems)]
     for name in names:
         column = LOG_ANALYSES["thermodynamics"].column(name)
         table.add_column(column.title if column else name, justify="right")
-    for results in every:
-        table.add_row(results.directory.name, *(_compared(results, name) for name in names))
+    for system in systems:
+        table.add_row(system.name, *(compared(system.averages, name) for name in names))
     Console().print(table)
-
-
-def _compared(results: Results, name: str) -> str:
-    average = results.averages.get(name)
-    return in_digits(average.mean.mean, average.mean.error) if average else "-"
 
 
 def _write_systems(directory: Path, every: list[Results]) -> Path:

@@ -6,9 +6,11 @@ from fastequi.cli.check import print_check
 from fastequi.cli.progress import Progress
 from fastequi.cli.report import print_result, print_setup
 from fastequi.cli.threads import respect_quota
-from fastequi.errors import InputError, Stopped
+from fastequi.errors import FastEquiError, InputError, PhysicsError, Stopped
 from fastequi.importers import pretrained_names
-from fastequi.md.config import load_config
+from fastequi.md.analysis.report import write_report
+from fastequi.md.config import Config, load_config
+from fastequi.md.trajectory.directory import REPORT
 from fastequi.run import execute, set_up
 
 
@@ -61,6 +63,25 @@ def run(
         with Progress(setup):
             summary = execute(setup)
     except Stopped as stopped:
+        _report(settings)
         raise Stopped(f"{stopped}; to go on: fastequi run {config} --resume") from None
+    except PhysicsError:
+        _report(settings)
+        raise
     print_result(setup, summary)
+    _report(settings)
     return 0
+
+
+def _report(settings: Config) -> None:
+    """Write the page and say where it is. The run is done: what goes wrong here is no failure."""
+    if not settings.output.report:
+        return
+    try:
+        path = write_report(Path(settings.output.directory))
+    except FastEquiError as error:
+        print(f"no {REPORT}: {error}")
+    except Exception as error:
+        print(f"no {REPORT}, by a bug of fastequi: {type(error).__name__}: {error}")
+    else:
+        print(f"open in a browser: {path}")

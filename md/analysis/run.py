@@ -19,12 +19,15 @@ from fastequi.md.analysis.thermodynamics import Average, averages, settled_ps
 from fastequi.md.disagreement import COLUMN
 from fastequi.md.trajectory.directory import LOG, RESOLVED_CONFIG, SUMMARY, TRAJECTORIES
 from fastequi.md.trajectory.log import read_log
-from fastequi.md.trajectory.reader import each_frame
+from fastequi.md.trajectory.reader import each_frame, spread_frames
+from fastequi.md.trajectory.status import Status, status_of
 from fastequi.settings import read_toml
 
 #: Called with what is being done, how much of it is done, and of how much.
 Progress = Callable[[str, int, int], None]
 
+#: Atoms beyond which a glance leaves out what is made of frames: pairs alone would fill a memory.
+_MOST_ATOMS_AT_A_GLANCE = 20_000
 #: Times of frames and rows are multiples of the timestep; this is less than any, in ps.
 _SAME_TIME_PS = 1e-9
 
@@ -36,7 +39,8 @@ class Results:
     facts       formula, atoms, model, ensemble: what is known without looking at numbers
     config      of md.resolved.toml; empty where there is none
     summary     of summary.json; empty before the end
-    frames      that were used
+    status      how far the run is
+    frames      that were used; `frames_there` in the same time may be more
     times_ps    of the first and the last frame or row
     settled_ps  from when on energy and volume are steady; None if they are not, or without a log
     disagreement_eV_per_A   the largest of a committee's on forces; None where there is none
@@ -50,7 +54,9 @@ class Results:
     facts: Mapping[str, Any]
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
+    status: Status
     frames: Sequence[Atoms]
+    frames_there: int
     times_ps: tuple[float, float]
     settled_ps: float | None = None
     disagreement_eV_per_A: float | None = None
@@ -91,13 +97,21 @@ def analyze(
     from_ps: float = 0.0,
     to_ps: float = float("inf"),
     progress: Progress = lambda what, done, total: None,
+    most_positions: int | None = None,
 ) -> Results:
     """Every analysis of one system's frames and rows with from_ps <= time <= to_ps.
+
+    most_positions  of all frames together: of longer trajectories every k-th frame is used (of all
+                    times), none if it is 0, and of very large systems only to be shown
 
     Raises InputError for files that are not those of a run, and if nothing is left to analyze.
     """
     log = _log(directory)
-    frames = list(_frames(directory, progress))
+    if most_positions is None:
+        frames = list(_frames(directory, progress))
+        there = len(frames)
+    else:
+        frames, there = _some_frames(directory, most_positions)
     times = [*(frame.info["time_ps"] for frame in frames), *log.get("time_ps", [])]
     if not times:
         raise InputError(f"{directory}: the run has not written a frame or a row of the log yet")
@@ -112,10 +126,15 @@ def analyze(
         )
     config = _config(directory)
     results = Results(
-        directory, _facts(config, frames), config, _summary(directory), used,
+        directory, _facts(config, frames), config, _summary(directory), status_of(directory),
+        used, there if len(used) == len(frames) else len(used),
         (float(min(left)), float(max(left))),
     )  # fmt: skip
     results = _add_log(results, rows, frames)
+    if most_positions is not None and used and len(used[0]) > _MOST_ATOMS_AT_A_GLANCE:
+        why = f"{len(used[0])} atoms take a while: fastequi analyze {directory.name} has it"
+        results.left_out.update(dict.fromkeys(ANALYSES, why))
+        return results
     for name, analysis in ANALYSES.items():
         counted = Counted(used, lambda done, total, name=name: progress(name, done, total))
         _add(results, name, analysis, counted)
@@ -141,6 +160,18 @@ def _frames(directory: Path, progress: Progress) -> Iterator[Atoms]:
                     raise InputError(f"{path}: frame {k} has no time_ps; not a trajectory of a run")
                 yield frame
             return
+
+
+def _some_frames(directory: Path, most_positions: int) -> tuple[list[Atoms], int]:
+    paths = [directory / name for name in TRAJECTORIES.values()]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None or most_positions == 0:
+        return [], 0
+    frames, there = spread_frames(path, most_positions)
+    for k, frame in enumerate(frames):
+        if "time_ps" not in frame.info:
+            raise InputError(f"{path}: frame {k} has no time_ps; not a trajectory of a run")
+    return frames, there
 
 
 def _facts(config: Mapping[str, Any], frames: Sequence[Atoms]) -> dict[str, Any]:

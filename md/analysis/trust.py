@@ -26,8 +26,14 @@ class Check:
 
 
 def checks_of(results: Results) -> list[Check]:
-    """Equilibration, conserved energy, temperature, disagreement: what there is to check."""
-    return [*_settling(results), *_drift(results), *_temperature(results), *_committee(results)]
+    """How it ended, equilibration, conserved energy, temperature, pressure, disagreement."""
+    every = (_ending, _settling, _drift, _temperature, _pressure, _committee)
+    return [check for checks in every for check in checks(results)]
+
+
+def _ending(results: Results) -> Iterator[Check]:
+    if results.status.state in ("failed", "stopped"):
+        yield Check(results.status.text, False)
 
 
 def _settling(results: Results) -> Iterator[Check]:
@@ -82,6 +88,22 @@ def _temperature(results: Results) -> Iterator[Check]:
         yield Check(
             f"temperature spreads by {mean.spread:.3g} K, {expected:.3g} K is canonical", good
         )
+
+
+def _pressure(results: Results) -> Iterator[Check]:
+    """Mean beside the barostat's. Single values scatter by much more than it: errors decide."""
+    dynamics, average = results.config.get("dynamics", {}), results.averages.get("pressure_GPa")
+    target = dynamics.get("pressure_GPa")
+    if not average or not isinstance(target, float) or not _has_barostat(dynamics):
+        return
+    mean = average.mean
+    good = bool(abs(mean.mean - target) <= max(_SIGMAS * mean.error, _OFF * abs(target)))
+    text = f"pressure {in_digits(mean.mean, mean.error)} GPa, {target:g} GPa was asked for"
+    yield Check(text if good else f"{text}: a longer run, or a shorter barostat_time_fs?", good)
+
+
+def _has_barostat(dynamics: Mapping[str, object]) -> bool:
+    return str(dynamics.get("ensemble", "")).startswith("npt")
 
 
 def _has_bath(dynamics: Mapping[str, object]) -> bool:

@@ -19,7 +19,9 @@ ANALYSIS = "analysis"
 ANALYSIS_JSON = "analysis.json"
 REPORT = "report.html"
 
-_FILES = (RESOLVED_CONFIG, LOG, *TRAJECTORIES.values(), FINAL, LAST_GOOD, UNCERTAIN, SUMMARY)
+_FILES = (
+    RESOLVED_CONFIG, LOG, *TRAJECTORIES.values(), FINAL, LAST_GOOD, UNCERTAIN, SUMMARY, REPORT,
+)  # fmt: skip
 
 
 def own_files(directory: Path) -> list[Path]:
@@ -35,8 +37,7 @@ def own_analysis_files(directory: Path) -> list[Path]:
         named = json.loads(index.read_bytes())["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    paths = [index.with_name(Path(str(name)).name) for name in named]
-    paths += [directory / REPORT] if REPORT in named else []
+    paths = [index.with_name(Path(str(name)).name) for name in named if name != REPORT]
     return [*(path for path in paths if path.is_file()), index]
 
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator
 from io import StringIO
+from itertools import islice, pairwise
 from pathlib import Path
 
 from ase import Atoms
@@ -43,6 +44,51 @@ def each_frame(path: str | Path, progress: Progress | None = None) -> Iterator[A
                     progress(k + 1, whole)
     else:
         raise InputError(f"{path}: got the suffix {path.suffix or 'none'}; allowed: .extxyz, .h5")
+
+
+def spread_frames(path: str | Path, most_positions: int) -> tuple[list[Atoms], int]:
+    """Frames with at most so many positions together, evenly spaced, and how many there are.
+
+    The last whole frame is among them, and one at least. Only those that are chosen are parsed, so
+    that a glance at a long trajectory is cheap. Raises InputError as `read_trajectory` does.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no file {path}")
+    if is_h5md(path):
+        with open_h5md(path) as file:
+            whole = complete_frames(file)
+            atoms = len(read_frame(file, 0)) if whole else 1
+            return [read_frame(file, k) for k in _chosen(whole, atoms, most_positions)], whole
+    places = _places(path)
+    with path.open("rb") as file:
+        atoms = _n_atoms(path, file.readline().decode()) if len(places) > 1 else 1
+        every, frames = list(pairwise(places)), []
+        for k in _chosen(len(every), atoms, most_positions):
+            file.seek(every[k][0])
+            frames += _frames_of(path, k, file.read(every[k][1] - every[k][0]).decode())
+    return frames, len(every)
+
+
+def _chosen(whole: int, atoms: int, most_positions: int) -> range:
+    step = max(1, -(-whole * max(1, atoms) // max(1, most_positions)))
+    return range((whole - 1) % step, whole, step) if whole else range(0)
+
+
+def _places(path: Path) -> list[int]:
+    """Where each whole frame of a text begins, in bytes, and where the last one ends."""
+    places, here = [0], 0
+    with path.open("rb") as file:
+        while first := file.readline():
+            lines = _n_atoms(path, first.decode("utf-8", "replace")) + 1
+            last = b""
+            here += len(first)
+            for last in islice(file, lines):
+                here += len(last)
+            if not last.endswith(b"\n"):
+                break
+            places.append(here)
+    return places
 
 
 def _each_extxyz(path: Path, progress: Progress | None) -> Iterator[Atoms]:

@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import h5py
@@ -159,6 +158,11 @@ def test_several_systems(run, command, tmp_path):
     systems = json.loads((tmp_path / "o.json").read_text())["systems"]
     assert [Path(system["directory"]).name for system in systems] == ["0002", "0010"]
     assert (tmp_path / "many" / "0010" / "analysis" / "rdf.png").is_file()
+    page = data_of((tmp_path / "many" / "report.html").read_text(encoding="utf-8"))
+    assert [row[0] for row in page["tables"][0]["rows"]] == [
+        {"text": name, "link": f"{name}/report.html"} for name in ("0002", "0010")
+    ]
+    assert list(page["plots"][0]["panels"][0]["curves"]) == ["0002", "0010"]
     rows = (tmp_path / "many" / "analysis" / "averages.csv").read_text().splitlines()
     assert rows[0].startswith("system,quantity,mean,error,spread,autocorrelation_time_ps")
     assert len(rows) == 1 + 2 * 7
@@ -291,21 +295,11 @@ def test_the_page_is_one_file_that_holds_everything(run, command):
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
-def test_a_browser_draws_the_page_without_a_complaint(run, command, width, dark):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("NO BROWSER: the page was not opened; install chromium")
+def test_a_browser_draws_the_page_without_a_complaint(run, command, browse, width, dark):
     command("analyze", str(run))
-    options = [
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--use-gl=swiftshader",
-        "--enable-unsafe-swiftshader", "--enable-logging=stderr", f"--window-size={width},900",
-        "--virtual-time-budget=8000", "--dump-dom",
-    ]  # fmt: skip
-    if dark:
-        options.append("--blink-settings=preferredColorScheme=0")
-    url = (run / "report.html").resolve().as_uri()
-    shown = subprocess.run([browser, *options, url], capture_output=True, text=True, timeout=120)
-    n_panels = sum(len(plot["panels"]) for plot in data_of(shown.stdout)["plots"])
-    assert f'data-ready="{n_panels} plots, viewer"' in shown.stdout
-    said = [line for line in shown.stderr.splitlines() if "CONSOLE" in line]
-    assert [line for line in said if "GL Driver Message" not in line] == []
+    shown = browse((run / "report.html").resolve().as_uri(), width, dark)
+    n_panels = sum(len(plot["panels"]) for plot in data_of(shown)["plots"])
+    assert f'data-ready="{n_panels} plots, viewer"' in shown
+    means = re.search(r'<div id="tables">(.*?)</table>', shown, re.S)
+    assert means
+    assert "<td>temperature</td>" in means[1]

@@ -15,7 +15,7 @@ from fastequi.md.trajectory.h5md import ELEMENTS
 from fastequi.md.trajectory.reader import read_trajectory
 
 FILES = {"md.resolved.toml", "log.csv", "trajectory.extxyz", "final.extxyz", "checkpoints",
-         "summary.json"}  # fmt: skip
+         "summary.json", "report.html"}  # fmt: skip
 SUMMARY = ["atoms", "steps", "wall_s", "steps_per_s", "atom_steps_per_s", "ns_per_day", "device",
            "kernels", "dtype", "model", "model_sha256", "peak_memory_MB", "phases_s"]  # fmt: skip
 

@@ -8,6 +8,7 @@ import MDAnalysis
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from MDAnalysis.coordinates.H5MD import H5MDReader
 
 from fastequi.errors import InputError
@@ -15,7 +16,7 @@ from fastequi.md.state import state_from_atoms
 from fastequi.md.trajectory.extxyz import ExtxyzFile, extxyz_text
 from fastequi.md.trajectory.frame import frame_of
 from fastequi.md.trajectory.h5md import H5mdFile, KJ_PER_MOL_PER_eV
-from fastequi.md.trajectory.reader import read_trajectory
+from fastequi.md.trajectory.reader import read_trajectory, spread_frames
 from fastequi.units import ASE_VELOCITY_A_PER_FS
 
 #: H5MD has forces in a unit of its own; everything else is exact.
@@ -192,3 +193,25 @@ def test_other_files(tmp_path):
     (tmp_path / "t.dcd").write_bytes(b"")
     with pytest.raises(InputError, match=r"got the suffix \.dcd; allowed: \.extxyz, \.h5"):
         read_trajectory(tmp_path / "t.dcd")
+
+
+@pytest.mark.parametrize("name", ["trajectory.extxyz", "trajectory.h5"])
+def test_a_glance_takes_evenly_spaced_frames_with_the_last(tmp_path, name):
+    """A file half written at its end, as one finds it while a run goes on."""
+    path, record = tmp_path / name, []
+    file = (H5mdFile if name.endswith("h5") else ExtxyzFile)(path)
+    for k in range(11):
+        atoms = Atoms("He2", positions=[[0, 0, k], [0, 0, -1.0 - k]])
+        atoms.info.update(step=k, time_ps=0.1 * k)
+        file.append(atoms)
+        record.append(atoms)
+    file.close()
+    if name.endswith("extxyz"):
+        with path.open("a") as text:
+            text.write("2\nhalf")
+    for most, chosen in ((8, [1, 4, 7, 10]), (1, [10]), (100, list(range(11)))):
+        frames, there = spread_frames(path, most)
+        assert there == 11
+        assert [frame.info["step"] for frame in frames] == chosen
+        for frame, k in zip(frames, chosen, strict=True):
+            np.testing.assert_array_equal(frame.positions, record[k].positions)

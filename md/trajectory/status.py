@@ -1,0 +1,82 @@
+"""How far a run is, and whether it goes on: from what is in its directory, while it is written."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastequi.md.trajectory.directory import LAST_GOOD, LOG, RESOLVED_CONFIG, SUMMARY
+from fastequi.settings import read_toml
+from fastequi.storage.lock import is_written
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far it is.
+
+    state        running, done, failed or stopped
+    step, steps  done, and in all; steps is 0 where it is not known
+    """
+
+    state: str
+    step: int
+    steps: int
+
+    @property
+    def text(self) -> str:
+        """In a sentence."""
+        of = f" of {self.steps}" if self.steps else ""
+        return {
+            "running": f"running: step {self.step}{of}",
+            "done": f"finished at step {self.step}",
+            "failed": f"failed after step {self.step}{of}; the last good frame is in {LAST_GOOD}",
+            "stopped": f"stopped at step {self.step}{of}; --resume goes on",
+        }[self.state]
+
+    @property
+    def share(self) -> float:
+        """0 to 1."""
+        return min(1.0, self.step / self.steps) if self.steps else float(self.state == "done")
+
+
+def status_of(directory: Path) -> Status:
+    """Of one system's directory; of several in one run it is that of the folder above."""
+    run = next((d for d in (directory, directory.parent) if (d / RESOLVED_CONFIG).is_file()), None)
+    step = last_step(directory / LOG)
+    if run is None:
+        return Status("done", step, 0)
+    steps = read_toml(run / RESOLVED_CONFIG).get("dynamics", {}).get("steps", 0)
+    if is_written(run):
+        return Status("running", step, steps)
+    told = max(_summary_steps(folder / SUMMARY) for folder in (directory, run))
+    if told >= step:  # the log may end a few steps before the run
+        return Status("done", told, steps)
+    return Status(_how_it_ended(directory, step, steps), step, steps)
+
+
+def _how_it_ended(directory: Path, step: int, steps: int) -> str:
+    """Of a run without a summary of its last step."""
+    log, last_good = directory / LOG, directory / LAST_GOOD
+    if last_good.is_file() and last_good.stat().st_mtime >= log.stat().st_mtime:
+        return "failed"
+    return "stopped" if not steps or step < steps else "done"
+
+
+def _summary_steps(path: Path) -> int:
+    """The steps that a summary is of; -1 where it does not say."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return -1
+    steps = found.get("steps") if isinstance(found, dict) else None
+    return steps if isinstance(steps, int) else -1
+
+
+def last_step(log: Path) -> int:
+    """The step of the last whole row of a log.csv; 0 without one."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            rows = file.read().split(b"\n")[:-1]
+        return int(rows[-1].split(b",")[0])
+    except (OSError, ValueError, IndexError):
+        return 0
