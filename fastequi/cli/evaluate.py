@@ -16,11 +16,13 @@ from fastequi.data import Dataset, Frame, read_frames
 from fastequi.engine.committee import Committee, mean_of
 from fastequi.engine.loaded import LoadedModel
 from fastequi.errors import InputError
+from fastequi.md.analysis.document import write_document
 from fastequi.plotting import why_no_plots
 from fastequi.training.evaluate import Evaluation, check_evaluable
 from fastequi.training.evaluate import evaluate as run_evaluation
 from fastequi.training.evaluation_files import write_csv, write_json
 from fastequi.training.metrics import MEV_PER_EV
+from fastequi.training.page import evaluation_data
 from fastequi.training.plots import plot_parity
 
 #: Below this share of the RMSE, what is left beside constants per element is worth telling.
@@ -36,6 +38,7 @@ def evaluate(
     json: Path | None = None,
     csv: Path | None = None,
     plots: Path | None = None,
+    report: Path | None = None,
     units_energy: str | None = None,
     units_length: str | None = None,
     keys_energy: str | None = None,
@@ -63,6 +66,8 @@ def evaluate(
         a file with a row per structure
     plots
         a folder for parity plots
+    report
+        a page with all of it, and the structures with the largest errors; any browser opens it
     units_energy
         of the files: eV, meV, kcal/mol, kJ/mol, hartree, rydberg; eV if they do not say otherwise
     units_length
@@ -85,7 +90,7 @@ def evaluate(
         structures computed together; as many as fill about 100,000 edges if not given
     """
     respect_quota()
-    _check_options(data, json, csv, plots, batch_size)
+    _check_options(data, (json, csv, report), plots, batch_size)
     units = _given(energy=units_energy, length=units_length)
     keys = _given(energy=keys_energy, forces=keys_forces, stress=keys_stress)
     frames = _read(data, units, keys)
@@ -102,11 +107,15 @@ def evaluate(
     _print_result(evaluation, perf_counter() - started)
     for path in _write(evaluation, _facts(potential, data), json, csv, plots):
         print(f"wrote {path}")
+    if report:
+        title = f"{potential.name} beside {', '.join(path.name for path in data)}"
+        write_document(evaluation_data(title, "errors of a model", evaluation), report)
+        print(f"open in a browser: {report}")
     return 0
 
 
 def _check_options(
-    data: tuple[Path, ...], json: Path | None, csv: Path | None, plots: Path | None,
+    data: tuple[Path, ...], written: tuple[Path | None, ...], plots: Path | None,
     batch_size: int | None,
 ) -> None:  # fmt: skip
     """What can be known to be wrong before anything takes time."""
@@ -114,7 +123,7 @@ def _check_options(
         raise InputError("no data: name at least one file, as in fastequi evaluate MODEL DATA")
     if batch_size is not None and batch_size < 1:
         raise InputError(f"--batch-size: got {batch_size}; allowed: 1 and more")
-    for path in (json, csv):
+    for path in written:
         if path and not path.absolute().parent.is_dir():
             raise InputError(f"{path}: there is no folder {path.absolute().parent}")
         if path and path.is_dir():

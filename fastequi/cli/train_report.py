@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from fastequi.cli.error_table import Rows, error_table
 from fastequi.cli.progress import duration
 from fastequi.plotting import why_no_plots
 from fastequi.training.config import TrainConfig
-from fastequi.training.directory import member_folder, own_files
+from fastequi.training.directory import REPORT, member_folder, own_files
 from fastequi.training.member import Member
 from fastequi.training.session import Trained, member_numbers
 
@@ -82,6 +83,8 @@ def print_result(trained: Trained, config: TrainConfig) -> None:
     rows = [_rows(f"{k + 1} " if several else "", s) for k, s in enumerate(summaries)]
     means = [_rows("mean, ", trained.mean)] if trained.mean else []
     Console().print(error_table([*rows, *means]))
+    for remark in dict.fromkeys(r for s in summaries for r in s.get("remarks", [])):
+        print(fill(remark, 96, initial_indent="! ", subsequent_indent="  "))
     if why_no_plots():
         print(why_no_plots())
     directory = Path(config.output.directory)
@@ -91,6 +94,7 @@ def print_result(trained: Trained, config: TrainConfig) -> None:
         shown = [p.name for p in own_files(folder) if p.parent == folder]
         prefix = f"{folder.name}: " if folder != directory else ""
         print(f"  {prefix}{', '.join(shown)}")
+    print(f"open in a browser: {directory / REPORT}")
 
 
 def _rows(prefix: str, summary: dict[str, Any]) -> Rows:

@@ -12,8 +12,9 @@ MODEL = "model.safetensors"
 SUMMARY = "summary.json"
 CHECKPOINTS = "checkpoints"
 LEARNING_CURVE = "learning-curve.png"
+REPORT = "report.html"
 
-_FILES = (RESOLVED_CONFIG, MODEL, METRICS, SUMMARY, LEARNING_CURVE)
+_FILES = (RESOLVED_CONFIG, MODEL, METRICS, SUMMARY, LEARNING_CURVE, REPORT)
 _MEMBER = re.compile(r"member-\d+")
 
 

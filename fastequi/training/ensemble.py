@@ -7,11 +7,13 @@ from typing import Any
 
 from fastequi.engine.committee import Committee
 from fastequi.engine.loaded import loaded
+from fastequi.md.analysis.document import write_document
 from fastequi.model.file import read_model
 from fastequi.storage.durable import write_json
 from fastequi.training import directory as names
 from fastequi.training.evaluate import evaluate_sets
 from fastequi.training.member import Count, Member
+from fastequi.training.page import evaluation_data
 
 
 def summarise_mean(
@@ -42,6 +44,9 @@ def summarise_mean(
         **{name: evaluation.results for name, evaluation in found.items()},
     }  # fmt: skip
     write_json(directory / names.SUMMARY, summary)
+    judged = found.get("test", found["validation"])
+    page = evaluation_data(directory.name, f"the mean of {n} models", judged)
+    write_document(page, directory / names.REPORT)
     return summary
 
 

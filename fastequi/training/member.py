@@ -16,9 +16,11 @@ from fastequi.storage.checkpoint import Checkpoint, check_fingerprint, latest_ch
 from fastequi.storage.durable import write_json
 from fastequi.training import directory as names
 from fastequi.training.evaluate import Evaluation, evaluate_sets
+from fastequi.training.page import write_training_page
 from fastequi.training.parallel import Team
 from fastequi.training.plots import plot_parity
 from fastequi.training.records import Records
+from fastequi.training.remarks import remarks_on
 from fastequi.training.setup import Prepared
 from fastequi.training.trainer import Trainer
 from fastequi.training.trainer_state import restore_
@@ -110,6 +112,7 @@ class Member:
             plot_parity(found.get("test", found["validation"]), self.folder)
         summary = self._summary(model, found)
         write_json(self.folder / names.SUMMARY, summary)
+        write_training_page(self.folder, found)
         return summary
 
     def _summary(self, model: ModelData, found: dict[str, Evaluation]) -> dict[str, Any]:
@@ -124,5 +127,12 @@ class Member:
             "dtype": config.model.dtype, "device": str(trainer.network.device),
             "peak_memory_MB": peak_memory_MB(trainer.network.device),
             "processes": self.team.size,
+            "remarks": list(remarks_on(found, self._was_learning())),
             **{name: evaluation.results for name, evaluation in found.items()},
         }  # fmt: skip
+
+    def _was_learning(self) -> bool:
+        """Whether the last epochs were the best ones; at the end of a cosine that means nothing."""
+        epoch, best = self.trainer.epoch, self.trainer.best.epoch or 0
+        is_cosine = self.prepared.training.schedule == "cosine"
+        return not is_cosine and epoch > 1 and best >= 0.98 * epoch

@@ -24,7 +24,9 @@ MOST_NAMES = 12
 FEW_POINTS = 2_000
 
 _TRAINING, _VALIDATION, _BEST = "#9a9a9a", "#1f6fb4", "#c44e28"
-_UNITS = {"energy": "meV/atom", "forces": "meV/Å", "stress": "meV/Å³"}
+#: Units of errors, and of what they are errors of.
+ERROR_UNITS = {"energy": "meV/atom", "forces": "meV/Å", "stress": "meV/Å³"}
+VALUE_UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³"}
 
 
 # -- learning curve ------------------------------------------------------------------------------
@@ -32,8 +34,8 @@ _UNITS = {"energy": "meV/atom", "forces": "meV/Å", "stress": "meV/Å³"}
 
 def plot_learning_curve(metrics: Path, out: Path) -> None:
     """Errors and learning rate by epoch, from a metrics.csv, as a PNG."""
-    columns = _read_columns(metrics)
-    panels = [kind for kind in ("forces", "energy", "stress") if _has_errors(columns, kind)]
+    columns = read_metrics(metrics)
+    panels = [kind for kind in ("forces", "energy", "stress") if has_errors(columns, kind)]
     heights = [3.0] * len(panels) + [1.1]
     figure = new_figure(7.0, sum(heights) * 0.8 + 0.5)
     every = figure.subplots(
@@ -43,7 +45,8 @@ def plot_learning_curve(metrics: Path, out: Path) -> None:
     for axes, kind in zip(every, panels, strict=False):
         _draw_errors(axes, columns, kind, best)
     every[0].legend(loc="upper right", frameon=False)
-    every[-1].plot(columns["epoch"], columns["learning_rate"], color="black", lw=1.0)
+    marker = _marker(columns["epoch"])
+    every[-1].plot(columns["epoch"], columns["learning_rate"], "k-", lw=1.0, marker=marker, ms=3)
     every[-1].set_yscale("log")
     every[-1].xaxis.get_major_locator().set_params(integer=True)
     label_axes(every[-1], "epoch", "learning\nrate")
@@ -51,51 +54,60 @@ def plot_learning_curve(metrics: Path, out: Path) -> None:
     save_figure(figure, out)
 
 
-def _read_columns(path: Path) -> dict[str, NDArray[np.float64]]:
-    """The columns of a metrics.csv; NaN where a cell is empty."""
+def read_metrics(path: Path) -> dict[str, NDArray[np.float64]]:
+    """The columns of a metrics.csv; NaN where a cell is empty.
+
+    A last row that is half written is left out. Raises InputError without a row.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            whole = file.read().rpartition("\n")[0]
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    rows = list(csv.DictReader(whole.splitlines()))
     if not rows:
         raise InputError(f"{path}: no epoch is finished, there is nothing to draw")
     return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
 
 
-def _column(kind: str, which: str) -> str:
+def error_column(kind: str, which: str) -> str:
     begin, end = KINDS[kind]
     return f"{which}_{begin}_mae_{end}"
 
 
-def _has_errors(columns: dict[str, NDArray[np.float64]], kind: str) -> bool:
-    names = (_column(kind, which) for which in ("train", "validation"))
+def has_errors(columns: dict[str, NDArray[np.float64]], kind: str) -> bool:
+    names = (error_column(kind, which) for which in ("train", "validation"))
     return any(name in columns and np.isfinite(columns[name]).any() for name in names)
+
+
+def _marker(epoch: NDArray[np.float64]) -> str:
+    """A line through one epoch is invisible."""
+    return "o" if len(epoch) < 30 else ""
 
 
 def _draw_errors(
     axes: "Axes", columns: dict[str, NDArray[np.float64]], kind: str, best: int
 ) -> None:
     epoch = columns["epoch"]
-    marker = "o" if len(epoch) < 30 else ""  # a line through one epoch is invisible
+    marker = _marker(epoch)
     for which, label, colour in (
         ("train", "training, during the epoch", _TRAINING),
         ("validation", "validation, averaged weights", _VALIDATION),
     ):
-        values = columns.get(_column(kind, which))
+        values = columns.get(error_column(kind, which))
         if values is None:
             continue
         axes.plot(epoch, values, color=colour, lw=1.2, marker=marker, ms=3, label=label)
         if which == "validation" and best in epoch:
             _mark_best(axes, best, float(values[epoch == best][0]), kind)
     _logarithmic(axes)
-    label_axes(axes, "", f"{KINDS[kind][0]} MAE ({_UNITS[kind]})")
+    label_axes(axes, "", f"{KINDS[kind][0]} MAE ({ERROR_UNITS[kind]})")
 
 
 def _mark_best(axes: "Axes", best: int, value: float, kind: str) -> None:
     """A dot, and its value where a falling curve leaves room: on the right, below the legend."""
     axes.plot([best], [value], color=_BEST, marker="o", ms=5, ls="", label="kept", zorder=3)
-    text = f"kept: {_number(value)} {_UNITS[kind]}, epoch {best}"
+    text = f"kept: {_number(value)} {ERROR_UNITS[kind]}, epoch {best}"
     axes.text(0.98, 0.56, text, color=_BEST, transform=axes.transAxes, ha="right")
 
 
@@ -115,17 +127,29 @@ def _logarithmic(axes: "Axes") -> None:
 def plot_parity(evaluation: Evaluation, folder: Path) -> list[Path]:
     """Predicted beside reference energies, forces and stress: a PNG for each that has labels."""
     written = []
-    for kind, draw in (("energy", _energies), ("forces", _forces), ("stress", _stresses)):
-        reference, predicted, group = draw(evaluation)
-        known = np.isfinite(reference) & np.isfinite(predicted)
-        if known.any():
-            written.append(folder / f"parity-{kind}.png")
-            points = reference[known], predicted[known], group[known]
-            _draw_parity(kind, *points, evaluation.errors.results(), written[-1])
+    for kind, points in parity_points(evaluation).items():
+        written.append(folder / f"parity-{kind}.png")
+        _draw_parity(kind, *points, evaluation.errors.results(), written[-1])
     return written
 
 
+#: Reference values, predicted ones and the group of each: [points] all three.
 Points = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[Any]]
+
+
+def parity_points(evaluation: Evaluation) -> dict[str, Points]:
+    """What is known of energies per atom, forces and stress; kinds without labels are left out."""
+    every = {
+        "energy": _energies(evaluation),
+        "forces": _forces(evaluation),
+        "stress": _stresses(evaluation),
+    }
+    found = {}
+    for kind, (reference, predicted, group) in every.items():
+        known = np.isfinite(reference) & np.isfinite(predicted)
+        if known.any():
+            found[kind] = reference[known], predicted[known], group[known]
+    return found
 
 
 def _energies(evaluation: Evaluation) -> Points:
@@ -153,12 +177,12 @@ def _draw_parity(
     group: NDArray[Any], results: dict[str, float | None], out: Path,
 ) -> None:  # fmt: skip
     """Parity above, errors on their own scale below."""
-    unit = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³"}[kind]
+    unit = VALUE_UNITS[kind]
     begin, end = KINDS[kind]
     errors = MEV_PER_EV * (predicted - reference)
     figure = new_figure(5.6, 6.8)
     upper, lower = figure.subplots(2, sharex=True, gridspec_kw={"height_ratios": [3.2, 1.0]})
-    groups = _largest_first(group)
+    groups = largest_first(group)
     colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(groups)}
     # In a random order no group hides the others.
     order = np.random.default_rng(0).permutation(len(reference))[:MOST_POINTS]
@@ -169,19 +193,19 @@ def _draw_parity(
     upper.plot(ends, ends, color="black", lw=0.8, zorder=3)
     lower.axhline(0.0, color="black", lw=0.8, zorder=3)
     mae, rmse = results[f"{begin}_mae_{end}"], results[f"{begin}_rmse_{end}"]
-    title = f"MAE {_number(mae)}, RMSE {_number(rmse)} {_UNITS[kind]}; {len(reference)} values"
+    title = f"MAE {_number(mae)}, RMSE {_number(rmse)} {ERROR_UNITS[kind]}; {len(reference)} values"
     drawn = f", {len(order)} drawn" if len(order) < len(reference) else ""
     upper.set_title(title + drawn, loc="left", size=10)
     if len(groups) > 1:
         maes = {name: _number(np.abs(errors[group == name]).mean()) for name in groups}
         _legend(upper, {f"{name or 'unnamed'}: MAE {maes[name]}": colours[name] for name in groups})
     label_axes(upper, "", f"predicted {begin} ({unit})")
-    label_axes(lower, f"reference {begin} ({unit})", f"error ({_UNITS[kind]})")
+    label_axes(lower, f"reference {begin} ({unit})", f"error ({ERROR_UNITS[kind]})")
     figure.align_ylabels()
     save_figure(figure, out)
 
 
-def _largest_first(group: NDArray[Any]) -> list[str]:
+def largest_first(group: NDArray[Any]) -> list[str]:
     """Names by falling number of points."""
     names, counts = np.unique(group, return_counts=True)
     return [str(names[k]) for k in np.argsort(-counts, kind="stable")]

@@ -70,7 +70,7 @@ def test_what_is_printed(train, train_toml, tmp_path):
     code, out, err = train(train_toml(epochs=3, training="max_wall_minutes = 9.5"))
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert max(map(len, lines[:-1])) <= 100
+    assert max(map(len, lines[:-2])) <= 100
     table = [line for line in lines if re.match(r" +[123] 1\.0e-02", line)]
     assert len(table) == 3
     assert max(map(len, table)) <= 80
@@ -79,7 +79,7 @@ def test_what_is_printed(train, train_toml, tmp_path):
     assert "all 3 epochs are done: 3 epochs, 9 steps" in out
     assert f"written to {tmp_path / 'out'}:" in out
     for name in ("model.safetensors", "metrics.csv", "learning-curve.png", "parity-stress.png"):
-        assert name in lines[-1]
+        assert name in lines[-2]
 
 
 def test_no_columns_for_what_nobody_labelled(train, train_toml, without_labels):
@@ -119,7 +119,8 @@ def test_members_are_summed_up(train, train_toml):
     assert re.search(r"^ +2 validation", out, re.MULTILINE)
     assert re.search(r"^ +mean, validation +\d", out, re.MULTILINE)
     assert "member-2: model.safetensors" in out
-    assert out.endswith("  train.resolved.toml, summary.json\n")
+    assert "  train.resolved.toml, summary.json, report.html\n" in out
+    assert out.splitlines()[-1].startswith("open in a browser: ")
 
 
 def test_one_member(train, train_toml, tmp_path):

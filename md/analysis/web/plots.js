@@ -46,7 +46,11 @@ function options(panel, width) {
     scales.y.range = (u, low, high) =>
       [high > panel.top ? -0.04 * panel.top : low, Math.min(1.05 * high, panel.top)];
   const yAxis = { ...axis(), size: 64 };  // its title stands above, where there is room
-  if (panel.log) yAxis.filter = fewTicks;
+  if (panel.log) {
+    yAxis.filter = yAxis.grid.filter = fewTicks;
+    yAxis.values = (_, splits) => splits.map((v) => v === null ? "" : v < 1e-3 ? v.toExponential()
+      : String(v));
+  }
   const xAxis = axis(panel.x_title);
   if (panel.whole) xAxis.incrs = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000];
   return { width, height: panel.height, scales, axes: [xAxis, yAxis],

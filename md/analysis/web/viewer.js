@@ -80,6 +80,7 @@ function galleryShow(viewer, gallery) {
         fontColor: style("--ink"), backgroundOpacity: 0.85 }, { index: atom });
     drawCell(viewer, item.cell);
     turn(viewer);
+    if (!item.cell) viewer.zoom(1.4);
     viewer.render();
     find("what").textContent = item.text;
   };
