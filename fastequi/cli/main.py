@@ -22,6 +22,7 @@ from fastequi.errors import FastEquiError, InputError
 COMMANDS = (
     ("run", "fastequi.cli.run:run", "Run molecular dynamics as an md.toml says."),
     ("analyze", "fastequi.cli.analyze:analyze", "Analyze a run: tables, pictures, a summary."),
+    ("watch", "fastequi.cli.watch:watch", "Show a run or a training in a browser, live."),
     ("train", "fastequi.cli.train:train", "Train a potential from labelled structures."),
     ("evaluate", "fastequi.cli.evaluate:evaluate", "Compare a model with labelled structures."),
     ("init", "fastequi.cli.init:init", "Write a commented example to start from."),
