@@ -140,6 +140,14 @@ def _run(folder: Path) -> Data:
     return data
 
 
+def is_this_machine(host: str) -> bool:
+    """Whether only this machine can reach a server there."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 # -- the server ------------------------------------------------------------------------------------
 
 
@@ -149,7 +157,7 @@ def make_server(live: Live, host: str, port: int) -> ThreadingHTTPServer:
     class Handler(_Handler):
         pass
 
-    Handler.live = live
+    Handler.live, Handler.host = live, host
     try:
         server = ThreadingHTTPServer((host, port), Handler)
     except OSError as error:
@@ -164,6 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
     """Answers GET for `/`, `/data.json`, and both of each part; all else is not found."""
 
     live: Live
+    host: str
     server_version = "fastequi"
 
     def do_GET(self) -> None:
@@ -186,9 +195,9 @@ class _Handler(BaseHTTPRequestHandler):
 
         A page of somebody else may have its own name resolved to 127.0.0.1 (DNS rebinding).
         """
-        address = str(self.server.server_address[0])
+        address = self.host
         asked = urlsplit(f"//{self.headers.get('Host', '')}").hostname
-        return not ip_address(address).is_loopback or asked in (address, "localhost")
+        return not is_this_machine(address) or asked in (address, "localhost")
 
     def _asked(self) -> tuple[str | None, str]:
         """Which part of the whole, and what of it; None for what is not served."""

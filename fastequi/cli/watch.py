@@ -1,9 +1,8 @@
 """`fastequi watch`: the page of a run or a training while it goes on."""
 
-from ipaddress import ip_address
 from pathlib import Path
 
-from fastequi.cli.live import Live, make_server
+from fastequi.cli.live import Live, is_this_machine, make_server
 from fastequi.errors import InputError
 
 
@@ -25,9 +24,8 @@ def watch(directory: Path, /, *, host: str = "127.0.0.1", port: int = 8765) -> i
     if not 0 <= port < 65536:
         raise InputError(f"--port: got {port}; allowed: 0 to 65535")
     server = make_server(Live(directory), host, port)
-    address, port = server.server_address[:2]
-    print(f"http://{address}:{port}/ shows {directory}; Ctrl-C ends it", flush=True)
-    if not _is_this_machine(str(address)):
+    print(f"http://{host}:{server.server_port}/ shows {directory}; Ctrl-C ends it", flush=True)
+    if not is_this_machine(host):
         print("everyone who can reach this address can see it, without a password", flush=True)
     try:
         server.serve_forever(poll_interval=0.2)
@@ -36,7 +34,3 @@ def watch(directory: Path, /, *, host: str = "127.0.0.1", port: int = 8765) -> i
     finally:
         server.server_close()
     return 0
-
-
-def _is_this_machine(address: str) -> bool:
-    return ip_address(address).is_loopback
