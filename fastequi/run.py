@@ -10,6 +10,7 @@ from ase import Atoms
 
 import fastequi
 from fastequi.device import peak_memory_MB
+from fastequi.dispersion import Corrected, with_dispersion
 from fastequi.engine.committee import mean_of
 from fastequi.errors import PhysicsError, Stopped
 from fastequi.md.checks import check_atoms
@@ -103,6 +104,8 @@ def set_up(config: Config, resume: bool = False) -> Setup:
         atoms = read_structure(system.structure, system.index, system.supercell)
     with naming(f"model.name = {config.model.name!r}"):
         potential = load_potential(config)
+    with naming("model.dispersion"):
+        potential = corrected(config, potential)
     with naming(f"system.structure: {system.structure}"):
         check_atoms(atoms, potential)
     fingerprint = fingerprint_of(config, atoms, potential)
@@ -127,6 +130,12 @@ def load_potential(config: Config) -> LoadedModel:
     options = config.model.model_dump(include={"dtype", "kernels", "modality"}, exclude_none=True)
     options["device"] = config.dynamics.device
     return mean_of([fastequi.load_model(name, **options) for name in config.model.names])
+
+
+def corrected(config: Config, potential: LoadedModel) -> LoadedModel:
+    """With the dispersion that [model] asks for."""
+    model = config.model
+    return with_dispersion(potential, model.dispersion, model.dispersion_functional)
 
 
 def starting_state(config: Config, atoms: Atoms) -> State:
@@ -171,10 +180,16 @@ def fingerprint_of(config: Config, atoms: Atoms, potential: LoadedModel) -> dict
         "model.sha256": potential.sha256,
         "model.dtype": potential.dtype_name,
         "model.modality": config.model.modality,
+        **_dispersion(potential, "model.dispersion"),
         "system.atoms": digest.hexdigest(),
         "output.trajectory_format": config.output.trajectory_format,
         **{f"dynamics.{name}": value for name, value in dynamics.items()},
     }
+
+
+def _dispersion(potential: LoadedModel, key: str) -> dict[str, str]:
+    """What is added to the model, with its parameters; nothing where nothing is."""
+    return {key: potential.damping.description} if isinstance(potential, Corrected) else {}
 
 
 def execute(setup: Setup) -> dict[str, Any]:
@@ -249,6 +264,7 @@ def summarize(setup: Setup, elapsed_s: dict[str, float]) -> dict[str, Any]:
         "dtype": setup.potential.dtype_name,
         "model": setup.potential.name,
         "model_sha256": setup.potential.sha256,
+        **_dispersion(setup.potential, "dispersion"),
         "peak_memory_MB": peak_memory_MB(setup.potential.device),
         "phases_s": {name: s for name, s in elapsed_s.items() if name != "wall"},
     }

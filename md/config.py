@@ -62,6 +62,12 @@ class ModelConfig(Section):
     modality: str | None = Field(
         default=None, description="level of theory of a multi-fidelity model, for example PBE"
     )
+    dispersion: Annotated[str, one_of("none", "d3bj")] = Field(
+        default="none", description="d3bj adds DFT-D3 with Becke-Johnson damping"
+    )
+    dispersion_functional: Name | None = Field(
+        default=None, description="whose parameters D3 takes: PBE unless another one is named"
+    )
     disagreement_limit_eV_per_A: Positive | None = Field(
         default=None, description="eV/Å by which the forces of several models may scatter"
     )

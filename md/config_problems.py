@@ -31,6 +31,10 @@ _ALIASES = {
     "struct": "structure",
     "path": "name",
     "model": "name",
+    "d3": "dispersion",
+    "vdw": "dispersion",
+    "functional": "dispersion_functional",
+    "xc": "dispersion_functional",
     "precision": "dtype",
     "thermostat": "ensemble",
     "integrator": "ensemble",
@@ -70,6 +74,7 @@ def file_problems(raw: dict[str, Any], existing: str, model_names: Sequence[str]
         if isinstance(one, str):
             yield from model_problem("model.name", one, model_names)
     yield from _committee_problem(raw)
+    yield from _dispersion_problem(raw)
     if isinstance(directory, str):
         yield from directory_problem(Path(directory), existing)
 
@@ -87,6 +92,13 @@ def _committee_problem(raw: dict[str, Any]) -> Iterator[str]:
                 )
     elif "on_disagreement" in model and "disagreement_limit_eV_per_A" not in model:
         yield "model.on_disagreement: goes with disagreement_limit_eV_per_A, which is not given"
+
+
+def _dispersion_problem(raw: dict[str, Any]) -> Iterator[str]:
+    model = raw.get("model")
+    if isinstance(model, dict) and "dispersion_functional" in model:
+        if model.get("dispersion", "none") == "none":
+            yield 'model.dispersion_functional: goes with dispersion = "d3bj", which is not given'
 
 
 def _structure_problem(raw: dict[str, Any]) -> Iterator[str]:

@@ -17,6 +17,7 @@ FLOORS = [
     {"fastequi.kernels", "fastequi.conservation"},
     {"fastequi.model", "fastequi.md"},
     {"fastequi.engine", "fastequi.data"},
+    {"fastequi.dispersion"},
     {"fastequi.importers"},
     {"fastequi.calculators", "fastequi.training"},
     {"fastequi.run", "fastequi.properties"},

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from torch import Tensor
 
+from fastequi.dispersion import with_dispersion
 from fastequi.graph import volumes
 from fastequi.importers import load_model
 from fastequi.md.checks import SHORTEST_DISTANCE_A, check_atoms, check_prediction
@@ -28,6 +29,8 @@ class FastEquiCalculator(Calculator):
     model     a name or file (see `load_model`, which takes the keywords), or a loaded model
     skin_A    neighbours are searched anew when atoms have used up this margin, in Å; it does
               not change any result
+    dispersion  'd3bj' adds DFT-D3 with Becke-Johnson damping, for PBE unless another
+              dispersion_functional is named
 
     Structures that cannot be computed raise InputError with all reasons, at every call, and so do
     results that are not finite: what is returned is a number. `free_energy` is the energy: there
@@ -37,7 +40,13 @@ class FastEquiCalculator(Calculator):
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
 
     def __init__(
-        self, model: str | Potential = "sevennet-0", *, skin_A: float = 0.5, **load_options: Any
+        self,
+        model: str | Potential = "sevennet-0",
+        *,
+        skin_A: float = 0.5,
+        dispersion: str = "none",
+        dispersion_functional: str | None = None,
+        **load_options: Any,
     ) -> None:
         super().__init__()
         if isinstance(model, Potential):
@@ -45,9 +54,10 @@ class FastEquiCalculator(Calculator):
                 raise TypeError(
                     f"{', '.join(load_options)}: for loading by name; the model is already loaded"
                 )
-            self.potential = model
+            potential = model
         else:
-            self.potential = load_model(model, **load_options)
+            potential = load_model(model, **load_options)
+        self.potential = with_dispersion(potential, dispersion, dispersion_functional)
         self.neighbors = NeighborList(self.potential.cutoff, skin_A)
         self._state: State | None = None
         self._call: tuple[Tensor, ForceCall] | None = None

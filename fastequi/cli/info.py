@@ -3,10 +3,13 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from ase.data import chemical_symbols
+
 import fastequi
 from fastequi._version import __version__
 from fastequi.cli.threads import describe_threads, respect_quota
 from fastequi.device import accelerators, choose_device
+from fastequi.dispersion.tables import functionals, largest_element
 from fastequi.importers import BUNDLED
 from fastequi.kernels.backend import BACKENDS, choose_kernels
 from fastequi.kernels.llvm.target import host
@@ -47,6 +50,7 @@ def machine() -> dict[str, str]:
         "vectors": host().description,
         "accelerator": _accelerator(),
         "kernels": _kernels(),
+        "dispersion": _dispersion(),
         "packages": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
     }
 
@@ -60,6 +64,11 @@ def _kernels() -> str:
     device = choose_device("auto")
     name, reason = choose_kernels("auto", device)
     return f"{', '.join(BACKENDS)}; on {device.type}, auto takes {name} ({reason})"
+
+
+def _dispersion() -> str:
+    last = chemical_symbols[largest_element()]
+    return f"D3(BJ) for {len(functionals())} functionals, elements H to {last}"
 
 
 def _version(package: str) -> str:

@@ -9,6 +9,7 @@ import torch
 
 from fastequi._version import __version__
 from fastequi.cli.threads import describe_threads
+from fastequi.dispersion import Corrected
 from fastequi.md.analysis.thermodynamics import slope
 from fastequi.md.state import kinetic_energy
 from fastequi.md.trajectory.directory import LOG, own_files
@@ -34,12 +35,14 @@ def describe(setup: Setup, resume: bool) -> dict[str, str]:
     """The plan of a run, one line per topic."""
     dynamics, output = setup.config.dynamics, setup.config.output
     potential = setup.potential
+    is_corrected = isinstance(potential, Corrected)
     step = setup.simulation.state.step
     total_ps = dynamics.steps * dynamics.timestep_fs * 1e-3
     return {
         "atoms": f"{len(setup.atoms)} ({setup.atoms.get_chemical_formula()})",
         "cell": _cell(setup),
         "model": f"{potential.name}, {potential.dtype_name}, cutoff {potential.cutoff:g} Å",
+        **({"dispersion": potential.damping.description} if is_corrected else {}),
         "kernels": f"{potential.kernels} ({potential.kernels_reason})",
         "device": _device(potential.device),
         "ensemble": in_words(setup.simulation.integrator.description()),

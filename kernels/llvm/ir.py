@@ -237,6 +237,11 @@ class Function:
         by = self.constant(count, x.kind, x.lanes)
         return self.emit(f"shl {x.type} {x.name}, {by.name}", x.kind, x.lanes)
 
+    def shifted_right(self, x: Value, count: int) -> Value:
+        """An integer without its last bits, taken for one without a sign."""
+        by = self.constant(count, x.kind, x.lanes)
+        return self.emit(f"lshr {x.type} {x.name}, {by.name}", x.kind, x.lanes)
+
     def widen(self, x: Value) -> Value:
         """i32 -> i64."""
         return self.emit(f"sext {x.type} {x.name} to i64", "i64")

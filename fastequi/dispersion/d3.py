@@ -1,0 +1,168 @@
+"""D3: Grimme's dispersion with Becke-Johnson damping, of atoms that move.
+
+E = -1/2 sum over i, j of C6_ij (s6 / (r⁶ + R⁶) + s8 q / (r⁸ + R⁸)), without the three-body term.
+C6 depends on the surroundings of both atoms through their coordination numbers,
+
+    C6_ij = sum over references a, b of W_ia C6ref_ab W_jb,    W_ia ∝ exp(-4 (CN_i - CN_a)²),
+
+(Grimme et al. 2010, eqs. 15 and 16; 2011, eqs. 5 and 6). It is linear in either W, so what is far
+away comes in as a few sums per atom. Cutoffs are simple-dftd3's, and sharp as there.
+"""
+
+from dataclasses import dataclass, replace
+from types import ModuleType
+
+import torch
+from ase.units import Bohr
+from torch import Tensor
+
+from fastequi.dispersion.clusters import Clusters, build_clusters, rounded
+from fastequi.dispersion.tables import Damping, Elements, elements_of
+from fastequi.graph import Graph, sum_by_system, volumes
+from fastequi.kernels import pair_sums
+from fastequi.md.neighbors.list import skin_used
+from fastequi.potential import Prediction, stress_of
+
+#: Å: of coordination numbers, and of energies.
+CUTOFFS = (40.0 * Bohr, 60.0 * Bohr)
+#: Å; it does not change any result.
+SKIN = 1.0
+#: How sharply references are told apart by coordination numbers (k3 in the paper).
+_SHARPNESS = 4.0
+#: Where xx yy zz yz xz xy stand in a matrix.
+_SYMMETRIC = [0, 5, 4, 5, 1, 3, 4, 3, 2]
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """Lists, the atoms that they were built for, and what is constant as long as they are good.
+
+    element  [atoms], row of each atom in `tables`
+    radius   [clusters, elements, lanes], damping [clusters, elements, 3, lanes]: see `pair_sums`
+    """
+
+    graph: Graph
+    clusters: Clusters
+    tables: Elements
+    element: Tensor
+    radius: Tensor
+    damping: Tensor
+
+    def is_good_for(self, graph: Graph) -> bool:
+        """Whether these are its atoms, and none of them can have come into a cutoff unseen."""
+        then = self.graph
+        for name in ("atomic_numbers", "pbc", "system_idx"):
+            if not torch.equal(getattr(then, name), getattr(graph, name)):
+                return False
+        if torch.equal(then.cell, graph.cell):
+            furthest2 = (graph.positions - then.positions).square().sum(dim=1).amax()
+            if 4.0 * furthest2 <= SKIN**2:
+                return True
+        used = skin_used(then.positions, then.cell, graph.positions, graph.cell, graph.pbc,
+                         graph.system_idx, CUTOFFS[1] + SKIN)  # fmt: skip
+        return bool((used <= SKIN).all())
+
+
+class D3:
+    """Energies, forces and stress of dispersion; keeps its lists as long as they are good.
+
+    rebuilds: how often they were built.
+    """
+
+    def __init__(self, damping: Damping, compiled: bool = True) -> None:
+        """compiled: with kernels for this processor, where the atoms are on the CPU."""
+        self.damping, self.compiled, self.rebuilds = damping, compiled, 0
+        self._lists: _Lists | None = None
+
+    @torch.no_grad()
+    def __call__(self, graph: Graph) -> Prediction:
+        """Of all atoms of a graph, whose edges are not looked at.
+
+        Raises InputError for elements without parameters.
+        """
+        if not graph.n_atoms:
+            none = graph.positions.new_zeros((0, 9))
+            return _prediction(graph, none[:, 0], none)
+        if self._lists is None or not self._lists.is_good_for(graph):
+            self._lists = self._build(graph)
+        lists, sums = self._lists, self._sums(graph.positions.device)
+        found, at = lists.clusters, (rounded(graph.positions), rounded(graph.cell))
+        receivers = found.receivers(*at, graph.system_idx)
+        images = found.images(*at, graph.system_idx)
+
+        near = torch.cat([images, images.new_zeros((len(images), 1))], dim=1)
+        counted = sums.count(found.near, receivers, near, lists.radius)
+        weights, slopes = _weights(found.of_atoms(counted)[:, 0], lists)
+
+        far = torch.cat([images, weights[found.image_atom]], dim=1)
+        a_and_b = _a_and_b(weights, slopes, lists)[found.lane_atom].movedim(1, -1).contiguous()
+        s6 = self.damping.s6
+        direct = sums.pair_energies(found.far, receivers, far, lists.damping, a_and_b, s6)
+        direct = found.of_atoms(direct)
+
+        q = -direct[:, 1]
+        near[:, 3] = q[found.image_atom]
+        through = sums.chain(found.near, receivers, near, lists.radius, q[found.lane_atom])
+        return _prediction(graph, -0.5 * direct[:, 0], direct[:, 2:] + found.of_atoms(through))
+
+    def _sums(self, device: torch.device) -> ModuleType:
+        if not self.compiled or device.type != "cpu":
+            return pair_sums
+        from fastequi.kernels.cpu import pair_sums as compiled
+
+        return compiled
+
+    def _build(self, graph: Graph) -> _Lists:
+        numbers, element = torch.unique(graph.atomic_numbers, return_inverse=True)
+        tables = elements_of(tuple(numbers.tolist())).to(graph.positions.device)
+        lanes = getattr(self._sums(graph.positions.device), "lanes", lambda: 8)()
+        clusters = build_clusters(
+            rounded(graph.positions), rounded(graph.cell), graph.pbc, graph.system_idx, element,
+            len(numbers), CUTOFFS, SKIN, lanes,
+        )  # fmt: skip
+        p, of_lane = self.damping, element[clusters.lane_atom]
+        R = p.a1 * tables.ratio.sqrt() + p.a2 * Bohr
+        damping = torch.stack([R**6, R**8, p.s8 * tables.ratio], dim=-1)
+        radius = tables.radius[:, None] + tables.radius
+        self.rebuilds += 1
+        names = ("positions", "cell", "atomic_numbers", "pbc", "system_idx")
+        then = {name: getattr(graph, name).clone() for name in names}  # others write into theirs
+        return _Lists(
+            replace(graph, **then), clusters, tables, element,
+            radius=radius[of_lane].movedim(1, -1).contiguous(),
+            damping=damping[of_lane].movedim(1, -1).contiguous(),
+        )  # fmt: skip
+
+
+def _weights(coordination: Tensor, lists: _Lists) -> tuple[Tensor, Tensor]:
+    """W [atoms, references] and dW/dCN."""
+    references = lists.tables.coordination[lists.element]
+    apart, exists = coordination.unsqueeze(1) - references, references >= 0.0
+    g = torch.where(exists, torch.exp(-_SHARPNESS * apart**2), 0.0)
+    slope = -2.0 * _SHARPNESS * apart * g
+    norm = g.sum(dim=1, keepdim=True)
+    is_lost = norm == 0.0  # too far from all references: the one of most neighbours counts
+    last = (references == references.amax(dim=1, keepdim=True)).to(g.dtype)
+    norm = torch.where(is_lost, 1.0, norm)
+    weights = g / norm
+    slopes = (slope - weights * slope.sum(dim=1, keepdim=True)) / norm
+    return torch.where(is_lost, last, weights), slopes
+
+
+def _a_and_b(weights: Tensor, slopes: Tensor, lists: _Lists) -> Tensor:
+    """A and B [atoms, elements, 2, references]: C6_ij = A_i·W_j, dC6_ij/dCN_i = B_i·W_j."""
+    both, tables = torch.stack([weights, slopes], dim=1), lists.tables
+    n_elements, n_references = tables.coordination.shape
+    out = both.new_empty((len(both), n_elements, 2, n_references))
+    for z in range(n_elements):
+        mine = torch.nonzero(lists.element == z).squeeze(1)
+        out[mine] = torch.einsum("axr,ers->aexs", both[mine], tables.c6[z])
+    return out
+
+
+def _prediction(graph: Graph, energies: Tensor, totals: Tensor) -> Prediction:
+    """totals [atoms, 9]: forces, and xx yy zz yz xz xy of the virial dE/dstrain."""
+    energy = sum_by_system(energies, graph.system_idx, graph.n_systems)
+    virial = sum_by_system(totals[:, 3:], graph.system_idx, graph.n_systems)
+    stress = stress_of(virial[:, _SYMMETRIC].view(-1, 3, 3), volumes(graph.cell))
+    return Prediction(energy, energies, totals[:, :3].contiguous(), stress)

@@ -1,0 +1,206 @@
+"""The sums of D3 dispersion compiled for this processor; what they are: `kernels/pair_sums.py`.
+
+A lane is a receiver, a turn of the innermost loop is a sender. A vector of receivers needs no
+gathered memory, and each sum is added in the order of the list.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from fastequi.kernels.cpu.activations import exponential
+from fastequi.kernels.cpu.reciprocals import reciprocal, reciprocal_root
+from fastequi.kernels.llvm import threads
+from fastequi.kernels.llvm.arguments import Arguments, Kind, Named
+from fastequi.kernels.llvm.compiler import Kernel
+from fastequi.kernels.llvm.ir import Function, Value, Variable
+from fastequi.kernels.llvm.plan import Plan, PlannedCall
+from fastequi.kernels.llvm.target import lanes_of
+from fastequi.kernels.pair_sums import SAME, STEEPNESS, PairList
+
+#: Tensors that each reads and writes beyond those that all have.
+_OWN: dict[str, tuple[str, ...]] = {
+    "count": ("radius",),
+    "chain": ("radius", "q"),
+    "pair_energies": ("damping", "a_and_b", "s6"),
+}
+_OUT = {"count": 1, "chain": 9, "pair_energies": 11}
+
+
+def lanes() -> int:
+    """Receivers of a cluster."""
+    return lanes_of(torch.float64)
+
+
+def count(pairs: PairList, receivers: Tensor, senders: Tensor, radius: Tensor) -> Tensor:
+    """As the definition."""
+    return _run("count", pairs, receivers, senders, radius.shape[1], {"radius": radius})
+
+
+def chain(pairs: PairList, receivers: Tensor, senders: Tensor, radius: Tensor, q: Tensor) -> Tensor:
+    """As the definition."""
+    return _run("chain", pairs, receivers, senders, radius.shape[1], {"radius": radius, "q": q})
+
+
+def pair_energies(
+    pairs: PairList, receivers: Tensor, senders: Tensor, damping: Tensor, a_and_b: Tensor,
+    s6: float,
+) -> Tensor:  # fmt: skip
+    """As the definition."""
+    own = {"damping": damping, "a_and_b": a_and_b, "s6": torch.tensor([s6], dtype=torch.float64)}
+    return _run("pair_energies", pairs, receivers, senders, damping.shape[1], own)
+
+
+def _run(
+    name: str, pairs: PairList, receivers: Tensor, senders: Tensor, n_elements: int,
+    own: Mapping[str, Tensor],
+) -> Tensor:  # fmt: skip
+    n, shares = len(receivers), threads.n_threads()
+    out = torch.empty((n, _OUT[name], lanes()), dtype=torch.float64)
+    values = {"start": pairs.start, "sender": pairs.sender, "receivers": receivers,
+              "senders": senders, "out": out, "elements": n_elements, **own,
+              "cutoff2": torch.tensor([pairs.cutoff**2], dtype=torch.float64)}  # fmt: skip
+    cuts = _cuts(pairs.start[::n_elements], shares)
+    n_references = senders.shape[1] - 3 if name == "pair_energies" else 0
+    _plan(name, n_references, shares).run(values | {f"cut{k}": c for k, c in enumerate(cuts)})
+    return out
+
+
+def _cuts(start: Tensor, shares: int) -> Sequence[int]:
+    """Clusters of each thread, with about equally many entries."""
+    goals = [int(start[-1]) * k // shares for k in range(1, shares)]
+    inner = torch.searchsorted(start[:-1].contiguous(), torch.tensor(goals)).tolist()
+    return [0, *inner, len(start) - 1]
+
+
+@functools.cache
+def _plan(name: str, n_references: int, shares: int) -> Plan:
+    called = _kernel(name, n_references)
+    assert called.arguments is not None
+    arguments = {argument: Named(argument) for argument in called.arguments.kinds}
+    rows = [(Named(f"cut{k}"), Named(f"cut{k + 1}"), 0, 0) for k in range(shares)]
+    return Plan([[PlannedCall(called, integers, arguments)] for integers in rows])
+
+
+@functools.cache
+def _kernel(name: str, n_references: int) -> Kernel:
+    """void name(first cluster, end, 0, 0, arguments)."""
+    kinds: dict[str, Kind] = {"start": "int64s", "sender": "int32s", "elements": "integer"}
+    kinds |= dict.fromkeys(("receivers", "senders", "cutoff2", "out", *_OWN[name]), "reals")
+    arguments = Arguments(torch.float64, kinds)
+    printer = _Printer(name, arguments, lanes(), n_references)
+    return Kernel(printer.f.name, printer.text(), 4, arguments)
+
+
+class _Printer:
+    """A kernel is the method of its name."""
+
+    def __init__(self, name: str, arguments: Arguments, lanes: int, n_references: int) -> None:
+        integers = [(integer, "i64") for integer in ("begin", "end", "unused", "unused2")]
+        suffix = f"_{n_references}" if n_references else ""
+        full = f"{name}_{lanes}{suffix}"
+        self.f = Function(full, "double", [*integers, ("arguments", "ptr")])
+        self.arg = arguments.load(self.f)
+        self.name, self.lanes, self.n_references = name, lanes, n_references
+        self.stride = 3 + n_references if n_references else 4
+
+    def text(self) -> str:
+        """For each cluster its sums, and in them for each element its senders."""
+        f, arg = self.f, self.arg
+        self.cutoff2 = f.load(arg["cutoff2"])
+        with f.loop(*f.parameters[:2]) as cluster:
+            self.x = [self._vector("receivers", cluster * 3 + axis) for axis in range(3)]
+            zero = f.constant(0.0, "real", self.lanes)
+            self.sums = [Variable(f, zero) for _ in range(_OUT[self.name])]
+            with f.loop(0, arg["elements"]) as element:
+                getattr(self, self.name)(cluster, cluster * arg["elements"] + element)
+            for i, total in enumerate(self.sums):
+                self._put("out", cluster * len(self.sums) + i, total.get())
+        return f.text()
+
+    def count(self, cluster: Value, segment: Value) -> None:
+        radius = self._vector("radius", segment)
+        with self.f.loop(*self._row(segment)) as entry:
+            _, _, s = self._pair(entry)
+            counted, _, _ = self._counting(radius, s)
+            self.sums[0].add(self._of_pairs(s, counted))
+
+    def chain(self, cluster: Value, segment: Value) -> None:
+        radius, q = self._vector("radius", segment), self._vector("q", cluster)
+        with self.f.loop(*self._row(segment)) as entry:
+            row, r, s = self._pair(entry)
+            counted, e, inverse = self._counting(radius, s)
+            slope = (radius * -STEEPNESS) * (counted * counted) * e * (inverse * inverse * inverse)
+            sender_q = self._number("senders", row + 3)
+            self._add_forces(self._of_pairs(s, (q + sender_q) * slope), r, self.sums)
+
+    def pair_energies(self, cluster: Value, segment: Value) -> None:
+        f, n = self.f, self.n_references
+        R6, R8, q8 = (self._vector("damping", segment * 3 + i) for i in range(3))
+        A = [self._vector("a_and_b", segment * 2 * n + i) for i in range(n)]
+        zero, s6 = f.constant(0.0, "real", self.lanes), f.load(self.arg["s6"])
+        G = [Variable(f, zero) for _ in range(n)]
+        with f.loop(*self._row(segment)) as entry:
+            row, r, s = self._pair(entry)
+            s3 = s * s * s
+            a, b = s3 + R6, s3 * s + R8
+            inverse = self._of_pairs(s, reciprocal(f, a * b))  # one for both
+            t6, t8 = inverse * b, inverse * a
+            st6, st8 = s * t6, s * t8
+            value = t6 * s6 + q8 * t8
+            slope = (st6 * st6) * (s6 * 6.0) + (q8 * s) * (st8 * st8) * 8.0
+            c6 = zero
+            for i, total in enumerate(G):
+                w = self._number("senders", row + (3 + i))
+                total.add(w * value)
+                c6 = c6 + A[i] * w
+            self._add_forces(c6 * slope, r, self.sums[2:])
+        for i, total in enumerate(G):
+            B = self._vector("a_and_b", segment * 2 * n + (n + i))
+            self.sums[0].add(A[i] * total.get())
+            self.sums[1].add(B * total.get())
+
+    # -- words ---------------------------------------------------------------------------------
+
+    def _row(self, segment: Value) -> tuple[Value, Value]:
+        start, end = (self.f.at(self.arg["start"], segment + k, "i64") for k in range(2))
+        return self.f.load(start, "i64"), self.f.load(end, "i64")
+
+    def _pair(self, entry: Value) -> tuple[Value, list[Value], Value]:
+        """Where the sender's numbers are, r, and s."""
+        f = self.f
+        row = f.widen(f.load(f.at(self.arg["sender"], entry, "i32"), "i32")) * self.stride
+        r = [self._number("senders", row + axis) - self.x[axis] for axis in range(3)]
+        return row, r, r[0] * r[0] + r[1] * r[1] + r[2] * r[2]
+
+    def _of_pairs(self, s: Value, value: Value) -> Value:
+        """Zero beyond the cutoff, and of an atom with itself."""
+        near = self.f.select_less(s, self.cutoff2, value, 0.0)
+        return self.f.select_less(s, SAME, 0.0, near)
+
+    def _counting(self, radius: Value, s: Value) -> tuple[Value, Value, Value]:
+        """What a pair counts, e, and 1 / r; finite where it is no pair."""
+        f = self.f
+        inverse = reciprocal_root(f, f.select_less(s, SAME, 1.0, s))
+        e = exponential(f, STEEPNESS - radius * inverse * STEEPNESS)
+        return reciprocal(f, 1.0 + e), e, inverse
+
+    def _add_forces(self, k: Value, r: list[Value], sums: list[Variable]) -> None:
+        """k r, and half of k r r."""
+        kr = [k * component for component in r]
+        half = [component * 0.5 for component in kr]
+        x, y, z = r
+        products = [half[0] * x, half[1] * y, half[2] * z, half[1] * z, half[0] * z, half[0] * y]
+        for total, value in zip(sums, [*kr, *products], strict=True):
+            total.add(value)
+
+    def _vector(self, name: str, index: Value) -> Value:
+        return self.f.load(self.f.at(self.arg[name], index * self.lanes), "real", self.lanes)
+
+    def _number(self, name: str, index: Value) -> Value:
+        return self.f.load(self.f.at(self.arg[name], index))
+
+    def _put(self, name: str, index: Value, value: Value) -> None:
+        self.f.store(value, self.f.at(self.arg[name], index * self.lanes))
