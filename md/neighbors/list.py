@@ -17,6 +17,7 @@ from torch import Tensor
 from fastequi.errors import InputError
 from fastequi.graph import EdgeCut, Graph, sum_by_system
 from fastequi.md.neighbors.build import build_edges
+from fastequi.md.neighbors.skin import SkinGauge
 
 #: Added to the radius of a build in Å, so that rounding never loses an edge at the cutoff.
 ROUNDING_MARGIN_A = 1e-6
@@ -57,11 +58,26 @@ class NeighborList:
         self.rebuilds = 0
         self._built: _Built | None = None
         self._cut: EdgeCut | None = None
+        self._gauge: SkinGauge | None = None
 
-    def update(self, positions: Tensor, cell: Tensor, pbc: Tensor, system_idx: Tensor) -> bool:
-        """Whether the list had to be built again; arguments as in `Graph`."""
+    @property
+    def gauge(self) -> SkinGauge:
+        """How much of the skin is used up, for those who do not want to wait for the answer."""
+        if self._gauge is None:
+            built = self._built
+            assert built is not None
+            reach = self.cutoff + self.skin
+            self._gauge = SkinGauge(built.positions, built.cell, built.pbc, reach, self.skin)
+        return self._gauge
+
+    def update(
+        self, positions: Tensor, cell: Tensor, pbc: Tensor, system_idx: Tensor, anew: bool = False
+    ) -> bool:
+        """Whether the list had to be built again, or was to be `anew`; arguments as in `Graph`."""
         self.queries += 1
         built, stale = self._stale_systems(positions, cell, pbc, system_idx)
+        if built is not None and anew:
+            stale = list(range(cell.shape[0]))
         if built is not None and not stale:
             return False
         self._rebuild(built, stale, positions, cell, pbc, system_idx)
@@ -167,6 +183,10 @@ class NeighborList:
         table = torch.from_numpy(edges).to(positions.device)
         edge_dst, edge_src = table[0], table[1]
         edge_shift = table[2:].T.to(positions.dtype).contiguous()
+        if built is None:
+            self._gauge = None
+        elif self._gauge is not None:
+            self._gauge.built_(built_positions, built_cell)
         self._built = _Built(
             positions=built_positions,
             cell=built_cell,
