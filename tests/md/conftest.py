@@ -1,9 +1,16 @@
-"""Tensors here are small: one thread is faster than two that wait for each other."""
+"""Tensors here are small: one thread is faster than two that wait for each other.
 
+Also makes the helpers beside these tests importable: pytest's importlib mode adds no paths.
+"""
+
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="module", autouse=True)

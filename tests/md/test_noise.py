@@ -87,3 +87,11 @@ def test_seeds_are_checked() -> None:
     with pytest.raises(InputError, match="between 0 and"):
         AtomNoise(-1, idx)
     assert AtomNoise(2**64 - 1, idx).normal(0, 0).isfinite().all()
+
+
+@pytest.mark.parametrize("step", [0, 7, 2**32 + 3])
+@pytest.mark.parametrize("seed", [5, [5, 2**40]])
+def test_a_step_may_be_a_number_on_the_device(step: int, seed: int | list[int]) -> None:
+    of_atoms = AtomNoise(seed, torch.tensor([0, 0, 1]))
+    on_device = torch.tensor(step)
+    assert torch.equal(of_atoms.normal(on_device, 2), of_atoms.normal(step, 2))

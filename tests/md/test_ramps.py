@@ -20,6 +20,7 @@ def test_a_ramp_is_linear_and_stays_where_it_ends() -> None:
     assert schedule.changes
     for step, value in ((0, 300.0), (1, 301.0), (150, 450.0), (200, 500.0), (900, 500.0)):
         assert schedule.at(step).tolist() == [100.0, value]
+        assert torch.equal(schedule.at(torch.tensor(step)), schedule.at(step))
     assert not Schedule(Ramp(3.0, 3.0, 10), systems(1), "pressures").changes
 
 
