@@ -14,6 +14,7 @@ neighbour list, without observers.
                       depend on data, a tensor made of numbers there
     nodes             operators and launches: what a captured graph would hold at least. A few
                       operators are several kernels.
+    force_call_*      of these, from positions to forces, energies and stress
 """
 
 import argparse
@@ -34,16 +35,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.common import RESULTS
 from fastequi.engine import fused
+from fastequi.graph import Graph
 from fastequi.importers import read_any
 from fastequi.kernels.radial_table import RadialTable
 from fastequi.kernels.testing import GRID
 from fastequi.kernels.triton import launch
 from fastequi.kernels.triton.plan import plan
+from fastequi.kernels.triton.step.kernels import KERNELS
 from fastequi.md.integrators import Integrator, LangevinBAOAB, VelocityVerlet
 from fastequi.md.simulation import Simulation
 from fastequi.model.file import build_model
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import new_spec
+from fastequi.potential import force_call
 
 RECORD = RESULTS / "launches.json"
 
@@ -71,6 +75,8 @@ class Count:
     triton_launches: int
     host_questions: int
     nodes: int
+    force_call_nodes: int
+    force_call_questions: int
 
 
 class Counting(TorchDispatchMode):
@@ -120,7 +126,12 @@ def stubbed_launches() -> Iterator[Counter[str]]:
             if name.startswith("out"):
                 tensor.zero_()
 
-    with patch.object(launch, "run", run):
+    def run_small(name: str, arguments: Mapping[str, Any], grid: Sequence[int]) -> None:
+        launched[name] += 1
+        for written in KERNELS[name].written:
+            arguments[written].zero_()
+
+    with patch.object(launch, "run", run), patch.object(launch, "run_small", run_small):
         yield launched
 
 
@@ -163,13 +174,30 @@ def _count_step(model: str, ensemble: str, potential: fused.FusedNequIP) -> Coun
     simulation = Simulation(atoms, potential, ENSEMBLES[ensemble]())
     with stubbed_launches() as launched:
         simulation.run(2)
-        before, rebuilds = launched.total(), simulation.neighbors.rebuilds
-        with CountingTensors() as tensors, Counting() as counting:
-            simulation.run(1)
-    assert simulation.neighbors.rebuilds == rebuilds
-    operators, launches = counting.operators.total(), launched.total() - before
+        rebuilds = simulation.neighbors.rebuilds
+        operators, launches, questions = _counted(lambda: simulation.run(1), launched)
+        assert simulation.neighbors.rebuilds == rebuilds
+        call, state = force_call(potential, _list_of(simulation)), simulation.state
+        call(state.positions, state.cell)  # what is made once
+        of_call = _counted(lambda: call(state.positions, state.cell), launched)
+    nodes = operators + launches, of_call[0] + of_call[1]
+    return Count(model, ensemble, operators, launches, questions, *nodes, of_call[2])
+
+
+def _counted(function: Callable[[], Any], launched: Counter[str]) -> tuple[int, int, int]:
+    """Operators, launches and questions of what a function does."""
+    before = launched.total()
+    with CountingTensors() as tensors, Counting() as counting:
+        function()
     questions = counting.questions + tensors.questions
-    return Count(model, ensemble, operators, launches, questions, operators + launches)
+    return counting.operators.total(), launched.total() - before, questions
+
+
+def _list_of(simulation: Simulation) -> Graph:
+    s = simulation.state
+    return simulation.neighbors.graph_with_skin(
+        s.positions, s.atomic_numbers, s.cell, s.pbc, s.system_idx
+    )
 
 
 def _zero_tables(network: NequIP) -> list[RadialTable]:

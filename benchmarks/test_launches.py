@@ -25,6 +25,8 @@ def test_no_step_asks_more_than_recorded(model):
         assert got.torch_operators <= recorded.torch_operators, got
         assert got.host_questions <= recorded.host_questions, got
         assert got.nodes == got.torch_operators + got.triton_launches
+        assert got.force_call_nodes <= recorded.force_call_nodes, got
+        assert got.force_call_questions == 0
 
 
 def test_what_is_counted():

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fastequi.errors import InputError
+from fastequi.kernels import c_compiler
 from fastequi.kernels.convolution.edges import Edges, EdgeSums
 from fastequi.kernels.instructions import Instructions
 
@@ -25,19 +26,25 @@ PARTS = ("linear", "gate", "step", "edge_sums")
 
 @dataclass(frozen=True)
 class Backend:
-    """name; its module; the kind of device and the package that it needs, '' for none."""
+    """name; its module; the kind of device and the package that it needs, '' for none.
+
+    builds_c  whether the package needs a C compiler
+    """
 
     name: str
     module: str
     device_type: str = ""
     package: str = ""
+    builds_c: bool = False
 
     def obstacle(self, device: torch.device) -> str:
         """Why it cannot run there, and the way out; '' where it can."""
         if self.device_type and device.type != self.device_type:
             return f"runs on {self.device_type}, not on {device}; use auto or reference"
         if self.package and find_spec(self.package) is None:
-            return f"needs: pip install {self.package}"
+            return f"needs the package {self.package}: pip install {self.package}"
+        if self.builds_c and (missing := c_compiler.missing()):
+            return f"needs {missing}"
         return ""
 
     @property
@@ -78,7 +85,7 @@ BACKENDS = {
     for backend in (
         Backend("reference", "fastequi.kernels.convolution.definitions"),
         Backend("cpu", "fastequi.kernels.cpu.backend", "cpu", "llvmlite"),
-        Backend("triton", "fastequi.kernels.triton.backend", "cuda", "triton"),
+        Backend("triton", "fastequi.kernels.triton.backend", "cuda", "triton", builds_c=True),
     )
 }
 
@@ -104,9 +111,8 @@ def _best(device: torch.device) -> tuple[str, str]:
     """The first that is made for this kind of device."""
     for backend in BACKENDS.values():
         if backend.device_type == device.type:
-            if not backend.obstacle(device):
-                kind = "processor" if device.type == "cpu" else "GPU"
-                return backend.name, f"compiled for this {kind}"
-            missing = f"the {backend.name} kernels need the package {backend.package}"
-            return "reference", f"{missing}: not installed"
+            if obstacle := backend.obstacle(device):
+                return "reference", f"kernels = {backend.name!r} {obstacle}"
+            kind = "processor" if device.type == "cpu" else "GPU"
+            return backend.name, f"compiled for this {kind}"
     return "reference", f"plain torch, the only implementation for {device.type}"

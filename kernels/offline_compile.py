@@ -39,9 +39,12 @@ class Usage:
 
 def compile_for(
     target: str, kernel: Any, types: Mapping[str, str], constants: Mapping[str, Any],
-    fp_fusion: bool = True,
+    own: Mapping[str, Any] | None = None,
 ) -> Usage:  # fmt: skip
-    """A kernel whose parameters have these types, or are constants; pointers are aligned."""
+    """A kernel whose parameters have these types, or are constants; pointers are aligned.
+
+    own: options of its own, besides those of all kernels.
+    """
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -58,7 +61,7 @@ def compile_for(
     architecture, lanes = TARGETS[target]
     capability = architecture if isinstance(architecture, int) else None
     gpu = GPUTarget("hip" if capability is None else "cuda", architecture, lanes)
-    chosen = options(capability) | {"enable_fp_fusion": fp_fusion}
+    chosen = options(capability) | dict(own or {})
     return _read(triton.compile(source, target=gpu, options=chosen), target)
 
 

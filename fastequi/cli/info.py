@@ -11,6 +11,7 @@ from fastequi.cli.threads import describe_threads, respect_quota
 from fastequi.device import accelerators, choose_device
 from fastequi.dispersion.tables import functionals, largest_element
 from fastequi.importers import BUNDLED
+from fastequi.kernels import c_compiler
 from fastequi.kernels.backend import BACKENDS, choose_kernels
 from fastequi.kernels.llvm.target import host
 from fastequi.kernels.processor import processor
@@ -51,6 +52,7 @@ def machine() -> dict[str, str]:
         "accelerator": _accelerator(),
         "kernels": _kernels(),
         "dispersion": _dispersion(),
+        "C compiler": c_compiler.compiler() or "none",
         "packages": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
     }
 
@@ -63,7 +65,9 @@ def _accelerator() -> str:
 def _kernels() -> str:
     device = choose_device("auto")
     name, reason = choose_kernels("auto", device)
-    return f"{', '.join(BACKENDS)}; on {device.type}, auto takes {name} ({reason})"
+    missing = c_compiler.missing()
+    on_gpus = f"; on a GPU, triton needs {missing}" if missing else ""
+    return f"{', '.join(BACKENDS)}; on {device.type}, auto takes {name} ({reason}){on_gpus}"
 
 
 def _dispersion() -> str:

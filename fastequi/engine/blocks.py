@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from fastequi.irreps import Irreps
+from fastequi.kernels.parts import new_blocks
 
 Blocks = list[Tensor]
 
@@ -40,7 +41,7 @@ class Part(Protocol):
 
 def empty_stacks(irreps: Irreps, copies: int, n_atoms: int, like: Tensor) -> Blocks:
     """Memory for values (copies = 1), or values and tangents (2)."""
-    return [like.new_empty((copies, n_atoms, ir.dim, mul)) for mul, ir in irreps]
+    return new_blocks(irreps, like, copies, n_atoms)
 
 
 def half(stacks: Sequence[Tensor], k: int) -> Blocks:

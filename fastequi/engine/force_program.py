@@ -8,16 +8,20 @@ own: it knows one list.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from fastequi.engine.arrangement import Arrangement, Order, arrange
 from fastequi.engine.walk import BoundWalk, Walk
-from fastequi.graph import Graph, image_vectors, volumes
+from fastequi.graph import Graph
 from fastequi.kernels.convolution.weights import Weights
-from fastequi.potential import Prediction, stress_of
+from fastequi.kernels.parts import SkinList
+from fastequi.potential import Prediction
+
+#: Atoms beyond which features are computed twice rather than kept: memory, not speed, is the limit.
+LEAN_FROM = 20_000
 
 
 class ForceProgram:
@@ -39,46 +43,39 @@ class ForceProgram:
 
     def take_(self, graph: Graph, cutoff_scale: Tensor | None) -> None:
         """Go on with another list of the same atoms; planned anew where it has no room."""
-        listed, numbers = self._listed(graph, cutoff_scale)
+        listed = self._listed(graph, cutoff_scale)
         if not self.edges.fits(listed, graph.n_systems):
             self._plan(graph, cutoff_scale)
             return
         self.edges.take_(listed)
-        self._remember(graph, cutoff_scale, numbers)
+        self._given = graph, cutoff_scale
 
     @torch.no_grad()
     def __call__(self, positions: Tensor, cell: Tensor) -> Prediction:
-        if self.n_threads != torch.get_num_threads():
+        if not self.edges.is_current():
             self._plan(*self._given)
-        self.edges.positions.copy_(positions)
-        if cell is not self._cell or cell._version != self._version:
-            self._set_cell(cell)
+        self.edges.place(positions, cell)
         self._run()
-        found, virial = self.edges, self.edges.virial.view(-1, 3, 3)
-        stress = (virial + virial.mT).mul_(self._half_per_volume)
-        return Prediction(
-            found.energy.clone(), found.energies.clone(), found.forces.clone(), stress
-        )
+        return Prediction(*self.edges.found())
 
     def shortest_distance_A(self) -> float:
         """Of all pairs at the last call, in Å; infinite where the list has none."""
         return self.edges.shortest_distance_A()
 
     def _plan(self, graph: Graph, cutoff_scale: Tensor | None) -> None:
-        listed, numbers = self._listed(graph, cutoff_scale)
-        self.n_threads = torch.get_num_threads()
+        listed = self._listed(graph, cutoff_scale)
         edges = self.step.SkinEdges(listed, graph.n_systems, self.cutoff, self.dtype)
         self.edges = edges
         self.arrangement = Arrangement(
             self.order, edges.vectors, edges.by_atom, edges.by_species, None
         )
         self._is_first, self.program = True, None
-        self._remember(graph, cutoff_scale, numbers)
+        self._given = graph, cutoff_scale
 
     def _run(self) -> None:
         if self.program is not None:
             self.program.run()
-        elif self._is_first:  # makes what is made once
+        elif self._is_first or self.step.recording is None:  # makes what is made once
             self._compute()
             self._is_first = False
         else:
@@ -88,37 +85,26 @@ class ForceProgram:
 
     def _compute(self) -> None:
         self.edges.find()
-        found = self.walk.energies(self.arrangement, self.tables)
+        lean = len(self.order.species) > LEAN_FROM
+        found = self.walk.energies(self.arrangement, self.tables, lean)
         sums = self.walk.edge_sums(self.arrangement, self.tables, *found[1:])
         self.edges.collect(found[0], sums)
 
-    def _remember(self, graph: Graph, cutoff_scale: Tensor | None, numbers: Tensor | None) -> None:
-        """Which list this is, and which edge of it stands where here."""
-        self._given, self._numbers = (graph, cutoff_scale), numbers
-        self._set_cell(graph.cell)
-
-    def _set_cell(self, cell: Tensor) -> None:
-        graph = self._given[0]
-        images = image_vectors(cell, graph.system_idx[graph.edge_dst], graph.edge_shift)
-        images = images if self._numbers is None else images[:, self._numbers]
-        self.edges.image_vectors[:, : images.shape[1]] = images
-        self._half_per_volume = stress_of(torch.full_like(cell, 0.5), volumes(cell))
-        self._cell, self._version = cell, cell._version
-
-    def _listed(self, graph: Graph, cutoff_scale: Tensor | None) -> tuple[Any, Tensor | None]:
-        """The list in the order of the atoms here, and the number that each edge had."""
-        order, n_edges = self.order, graph.n_edges
+    def _listed(self, graph: Graph, cutoff_scale: Tensor | None) -> SkinList:
+        """The list in the order of the atoms here."""
+        order, n_edges, device = self.order, graph.n_edges, graph.positions.device
         empty = graph.positions.new_empty((n_edges, 3))
         a = arrange(graph, order, empty, self.dtype, cutoff_scale)
-        reverse = reverse_edges(graph)
+        reverse, shift = reverse_edges(graph), graph.edge_shift
         if a.edges is not None:
             place = torch.empty_like(a.edges)
-            place[a.edges] = torch.arange(n_edges)
-            reverse = place[reverse[a.edges]]
-        atoms = torch.arange(graph.n_atoms) if order.atoms is None else order.atoms
-        species = a.by_species.sender
-        listed = self.step.SkinList(atoms, graph.system_idx, a.by_atom, species, reverse)
-        return listed, a.edges
+            place[a.edges] = torch.arange(n_edges, device=device)
+            reverse, shift = place[reverse[a.edges]], shift[a.edges]
+        atoms = order.atoms
+        if atoms is None:
+            atoms = torch.arange(graph.n_atoms, device=device)
+        edges = replace(a.by_atom, reverse=reverse)
+        return SkinList(atoms, graph.system_idx, edges, a.by_species.sender, shift)
 
 
 def reverse_edges(graph: Graph) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fastequi.engine.arrangement import Order, arrange, order_of
-from fastequi.engine.force_program import ForceProgram
+from fastequi.engine.force_program import LEAN_FROM, ForceProgram
 from fastequi.engine.repulsion import repulsion
 from fastequi.engine.tables import cached_tables
 from fastequi.engine.walk import BoundWalk, Walk
@@ -12,13 +12,6 @@ from fastequi.graph import Graph, edge_vectors
 from fastequi.kernels.backend import BACKENDS
 from fastequi.model.nequip import NequIP
 from fastequi.potential import CutCall, ForceCall, Prediction, prediction_from_edges
-
-#: Atoms beyond which features are computed twice rather than kept: memory, not speed, is the limit.
-LEAN_FROM = 20_000
-#: Atoms up to which a force call is one program: beyond, what lies between the kernels is a few per
-#: cent, and memory that is kept for each step of the walk would be missed.
-PROGRAM_UP_TO = 2_000
-
 
 #: A tensor, and how often it had been written into.
 _Versioned = tuple[Tensor, int]
@@ -76,7 +69,8 @@ class FusedNequIP:
 
     def force_call(self, graph: Graph, last: ForceCall | None = None) -> ForceCall:
         """Of a graph whose edges reach up to the cutoff and a skin; as `potential.force_call`."""
-        if not self.is_compiled or graph.n_atoms > PROGRAM_UP_TO:
+        step = self.walk.backend.part("step")
+        if not self.is_compiled or graph.n_atoms > step.MOST_ATOMS:
             return CutCall(self, graph)
         graph = graph.to(self.network.device)
         scale = self._cutoff_scale(graph)

@@ -10,10 +10,9 @@ Blocks are [atoms, 2l+1, channels].
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-
 from fastequi.engine.blocks import Blocks, Part, empty_stacks, half
 from fastequi.irreps import PSEUDOSCALAR, SCALAR
+from fastequi.kernels.parts import GatedBlock, new_blocks
 from fastequi.model.gate import Gate
 
 
@@ -40,11 +39,11 @@ class GatePart:
         blocks, used = [], out.channels(SCALAR)
         for i, (mul, ir) in enumerate(out):
             if ir == SCALAR:
-                blocks.append(kernels.GatedBlock(i, 0, mul, 0, *silu))
+                blocks.append(GatedBlock(i, 0, mul, 0, *silu))
             elif ir == PSEUDOSCALAR:
-                blocks.append(kernels.GatedBlock(i, 0, mul, 0, *tanh, own=True))
+                blocks.append(GatedBlock(i, 0, mul, 0, *tanh, own=True))
             else:
-                blocks.append(kernels.GatedBlock(i, ir.dim, mul, used, *silu))
+                blocks.append(GatedBlock(i, ir.dim, mul, used, *silu))
                 used += mul
         self.blocks = tuple(blocks)
 
@@ -57,7 +56,8 @@ class GatePart:
         return x, _Kept(y, out)
 
     def vjp(self, kept: _Kept, g: Blocks, onto: Blocks | None = None) -> list[Blocks]:
-        dy, g = [torch.empty_like(block) for block in kept.y], [b.contiguous() for b in g]
+        dy = new_blocks(self.gate.shapes.irreps_conv, kept.y[0], len(kept.y[0]))
+        g = [block.contiguous() for block in g]
         self._run("vjp", {"y0": kept.y, "gy0": dy}, {"v": kept.y, "gv": dy}, {"g": g})
         return [dy]
 

@@ -20,6 +20,7 @@ from fastequi.engine.gate import GatePart, InTurn
 from fastequi.engine.linear import BoundLinear, LinearMap
 from fastequi.irreps import Irreps
 from fastequi.kernels.backend import Backend
+from fastequi.kernels.parts import new_blocks
 from fastequi.model.interaction import Interaction
 from fastequi.model.linear import BlockLinear, SpeciesLinear
 
@@ -135,7 +136,7 @@ class _Send:
         return [dx]
 
     def zeros(self, sent: Blocks) -> Blocks:
-        blocks = [torch.empty_like(block) for block in sent]
+        blocks = empty_like(self.linear.map.module.irreps_out, sent[0])
         self._run(self.linear.map.kernels.cleared(blocks))
         return blocks
 
@@ -146,7 +147,7 @@ class _Send:
         """Where the scaled gradient is to be, and what makes it."""
         if self.scale is None:
             return g, []
-        scaled = [torch.empty_like(block) for block in g]
+        scaled = empty_like(self.linear.map.module.irreps_out, g[0])
         return scaled, self._scale(g, scaled)
 
     def _scale(self, blocks: Blocks, scaled: Blocks) -> list[Any]:
@@ -231,4 +232,4 @@ class _Mix:
 
 def empty_like(irreps: Irreps, block: Tensor) -> Blocks:
     """Memory for blocks (or stacks) of as many atoms as a block (or stack)."""
-    return [block.new_empty((*block.shape[:-2], ir.dim, mul)) for mul, ir in irreps]
+    return new_blocks(irreps, block, *block.shape[:-2])

@@ -17,6 +17,7 @@ from torch.nn import functional
 from fastequi.engine.arrangement import Order
 from fastequi.engine.blocks import Blocks
 from fastequi.irreps import SCALAR
+from fastequi.kernels.parts import Segments, Term
 from fastequi.model.linear import BlockLinear, SpeciesLinear
 
 
@@ -38,7 +39,7 @@ class LinearMap:
         self.scales = tuple(factor / sqrt(p.shape[-2]) for p in self.parameters)
         of_matrix = (1.0,) * len(shared) if self.of_species else self.scales
         self.terms = tuple(
-            kernels.Term(i, o, ir.dim, p.shape[-2], p.shape[-1], scale)
+            Term(i, o, ir.dim, p.shape[-2], p.shape[-1], scale)
             for (i, o, ir), p, scale in zip(shared, self.parameters, of_matrix, strict=True)
         )
         self.transposed_terms = tuple(term.transposed for term in self.terms)
@@ -69,14 +70,15 @@ class LinearMap:
         n_atoms = len(order.species)
         matrices = [p.detach() for p in self.parameters]
         if not isinstance(self.module, SpeciesLinear):
-            return BoundLinear(self, self.kernels.Segments.one(n_atoms), matrices, None)
+            segments = Segments.one(n_atoms)
+            return BoundLinear(self, segments, self.kernels.gathered(matrices), None)
         present = [s for s, _, _ in order.bounds]
         mix = attributes[present] / sqrt(self.module.n_attributes)  # differentiable
         found = [mix.new_empty((len(mix), *p.shape[1:]), requires_grad=False) for p in matrices]
         self.kernels.combine(mix.detach(), matrices, found, self.scales)
         ends = tuple((begin, end) for _, begin, end in order.bounds)
-        segments = self.kernels.Segments(ends, tuple(range(len(ends))))
-        return BoundLinear(self, segments, found, mix)
+        segments = Segments(ends, tuple(range(len(ends))))
+        return BoundLinear(self, segments, self.kernels.gathered(found), mix)
 
 
 @dataclass(frozen=True)
@@ -87,18 +89,18 @@ class BoundLinear:
     """
 
     map: LinearMap
-    segments: Any
+    segments: Segments
     matrices: list[Tensor]
     mix: Tensor | None
 
     @cached_property
-    def doubled(self) -> Any:
+    def doubled(self) -> Segments:
         """The segments of stacks."""
         return self.segments.doubled
 
     @cached_property
     def transposed(self) -> list[Tensor]:
-        return [matrix.mT.contiguous() for matrix in self.matrices]
+        return self.map.kernels.gathered([matrix.mT.contiguous() for matrix in self.matrices])
 
     def forward(self, x: Blocks, y: Blocks, add: bool) -> list[Any]:
         """What `run` is to do: write the products into y, or add them."""
@@ -172,8 +174,8 @@ class Gradient:
         ):
             columns = gradient.flatten(1).T
             columns = functional.pad(columns, (0, n_columns - n_species)).contiguous()
-            term = (linear.kernels.Term(0, 0, 1, len(columns), n_columns, scale),)
-            rows = linear.kernels.Segments.one(n_attributes)
+            term = (Term(0, 0, 1, len(columns), n_columns, scale),)
+            rows = Segments.one(n_attributes)
             todo.append(
                 linear.kernels.Multiply(term, rows, [weight], [columns], [total], add=bool(todo))
             )

@@ -14,6 +14,7 @@ from torch import Tensor
 from fastequi.engine.differentiated import carried
 from fastequi.engine.linear import add_gradient
 from fastequi.kernels.backend import Backend
+from fastequi.kernels.parts import Segments, Term
 from fastequi.model.activations import ACTIVATIONS
 from fastequi.model.mlp import ScalarMLP
 from fastequi.model.radial import RadialBasis
@@ -60,10 +61,7 @@ class CompiledRadialNetworks:
     def __init__(self, networks: Sequence[ScalarMLP], kernels: Any) -> None:
         self.networks, self.kernels, self.spec = list(networks), kernels, networks[0].spec
         self.terms = [
-            [
-                (kernels.Term(0, 0, 1, *network.weights[d].shape, network.scales[d]),)
-                for network in self.networks
-            ]
+            [_term_of(network, d) for network in self.networks]
             for d in range(len(self.networks[0].scales))
         ]
 
@@ -139,7 +137,7 @@ class CompiledRadialNetworks:
         return inputs
 
     def _rows_of(self, x: Tensor) -> Any:
-        return self.kernels.Segments.one(x.shape[0] * x.shape[1])
+        return Segments.one(x.shape[0] * x.shape[1])
 
 
 def _deactivated(g: Tensor, f1: Tensor, f2: Tensor, tangents: Tensor) -> Tensor:
@@ -156,3 +154,8 @@ def radial_networks(
     if backend.part("linear") is not None and CompiledRadialNetworks.can(networks):
         return CompiledRadialNetworks(networks, backend.part("linear"))
     return RadialNetworks(networks)
+
+
+def _term_of(network: ScalarMLP, depth: int) -> tuple[Term]:
+    n_in, n_out = network.weights[depth].shape
+    return (Term(0, 0, 1, n_in, n_out, network.scales[depth]),)

@@ -1,5 +1,6 @@
 """From the last features to the energies of atoms, by hand in the first pass."""
 
+import functools
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from fastequi.engine.blocks import Blocks
 from fastequi.engine.differentiated import Differentiated
 from fastequi.kernels.backend import Backend
+from fastequi.kernels.parts import Segments, Term
 from fastequi.model.activations import ACTIVATIONS
 from fastequi.model.nequip import NequIP
 
@@ -59,12 +61,24 @@ class CompiledReadout(Readout):
     def __init__(self, network: NequIP, species: Tensor, linear: Any, step: Any) -> None:
         super().__init__(network, species)
         self.linear, self.step = linear, step
-        mlp = network.readout
-        self.weights = [weight.detach().contiguous() for weight in mlp.scaled_weights()]
-        self.transposed = [weight.T.contiguous() for weight in self.weights]
-        self.bias = None if mlp.bias is None else mlp.bias.detach()
+        self.weights = [weight.detach().contiguous() for weight in network.readout.scaled_weights()]
+        bias = network.readout.bias
+        self.bias = None if bias is None else bias.detach()
         self.scale, self.shift = network.scale[species], network.shift[species]
+        if not _is_activated(network):
+            self._collapse()
+        self.transposed = [weight.T.contiguous() for weight in self.weights]
         self.start = self.scale.to(network.dtype).view(-1, 1, 1)
+
+    def _collapse(self) -> None:
+        """One row in the place of matrices between which nothing stands; a bias joins the shift."""
+        between = self.network.readout.spec.activation_scale
+        first, *others = (weight.to(torch.float64) for weight in self.weights)
+        exact = [first, *(between * weight for weight in others)]
+        if self.bias is not None:
+            behind = functools.reduce(torch.mm, exact[1:], self.bias.to(torch.float64)[None])
+            self.shift, self.bias = self.shift + self.scale * behind.view(()), None
+        self.weights = [functools.reduce(torch.mm, exact).to(self.network.dtype)]
 
     def forward(self, *inputs: Blocks) -> tuple[Blocks, Any]:
         (h,), slopes, spec = inputs[0][:1], [], self.network.readout.spec
@@ -94,15 +108,19 @@ class CompiledReadout(Readout):
     def _times(self, h: Tensor, weight: Tensor) -> tuple[list[Any], Tensor]:
         """What makes h @ weight, and where."""
         out = h.new_empty((len(h), 1, weight.shape[1]))
-        rows = self.linear.Segments.one(len(h))
-        term = self.linear.Term(0, 0, 1, *weight.shape)
+        rows = Segments.one(len(h))
+        term = Term(0, 0, 1, *weight.shape)
         return [self.linear.Multiply((term,), rows, [h], [weight], [out], add=False)], out
 
 
 def is_readout_compiled(network: NequIP, linear: Any) -> bool:
     """Whether a backend's 'linear' has what it takes."""
-    hidden = len(network.readout.scales) > 1
-    return not hidden or network.readout.spec.activation in linear.ACTIVATIONS
+    return not _is_activated(network) or network.readout.spec.activation in linear.ACTIVATIONS
+
+
+def _is_activated(network: NequIP) -> bool:
+    """Whether anything stands between two matrices."""
+    return len(network.readout.scales) > 1 and network.readout.spec.activation != "none"
 
 
 def readout_of(network: NequIP, species: Tensor, backend: Backend, training: bool) -> Readout:

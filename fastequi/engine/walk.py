@@ -46,7 +46,7 @@ class Walk:
         self.network, self.backend, self.training = network, backend, training
         self.operations = backend.operations
         layers = network.interactions()
-        if backend.part("linear") and backend.part("gate"):
+        if is_compiled(backend, training):
             copies = 2 if training else 1
             self.layers = [CompiledLayer(layer, not training, backend, copies) for layer in layers]
         else:
@@ -78,6 +78,12 @@ class Walk:
             parts = [layer.of(order, attributes) for layer in self.layers]
         readout = readout_of(network, order.species, self.backend, self.training)
         return BoundWalk(self, parts, x, sent, readout)
+
+
+def is_compiled(backend: Backend, training: bool) -> bool:
+    """Whether a backend has compiled layers: for training, with the gradients of their weights."""
+    linear, gate = backend.part("linear"), backend.part("gate")
+    return bool(linear and gate) and (not training or hasattr(linear, "Outer"))
 
 
 @dataclass(frozen=True)

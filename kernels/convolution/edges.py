@@ -22,12 +22,14 @@ class Edges:
     row_start  [atoms + 1] int64; the edges that atom i receives are row_start[i]:row_start[i+1]
     cutoff_scale  [edges], r_max / r_c of the edge's pair of species where cutoffs differ, else
                None: the radial table is read at r * cutoff_scale
+    reverse    [edges], the edge that goes the other way, where it is known
     """
 
     sender: Tensor
     receiver: Tensor
     row_start: Tensor
     cutoff_scale: Tensor | None = None
+    reverse: Tensor | None = None
 
     @property
     def n_edges(self) -> int:

@@ -1,5 +1,6 @@
 """What a convolution is given besides features and edges: weights, and the linear map behind it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,3 +35,13 @@ class LinearOut:
     def transposed(self) -> list[Tensor]:
         """The same in memory order [out, in]."""
         return [matrix.T.contiguous() for matrix in self.matrices]
+
+    def kept(self, name: str, make: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """make(), or what it returned before under that name: matrices as a backend takes them."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
+
+    @cached_property
+    def _kept(self) -> dict[str, list[Tensor]]:
+        return {}

@@ -28,6 +28,7 @@ from fastequi.kernels.llvm.compiler import Kernel
 from fastequi.kernels.llvm.ir import Function, Value
 from fastequi.kernels.llvm.plan import Plan, PlannedCall
 from fastequi.kernels.llvm.target import lanes_of
+from fastequi.kernels.parts import GatedBlock
 
 Pass = Literal["forward", "jvp", "vjp", "jvp_vjp"]
 
@@ -50,24 +51,6 @@ _PLAIN = str.maketrans(".+-", "_pm")
 _OF_TRUE_SCALARS = ("x", "g", "h")
 #: What is called so of scalars in common, of a block.
 _OF_BLOCK = {"y0": "v", "dy0": "dv", "gy0": "gv", "hy0": "hv"}
-
-
-@dataclass(frozen=True, slots=True)
-class GatedBlock:
-    """A block that leaves the gate; `first` of the scalars is that of its first channel.
-
-    components  2l+1 of a gated block, 0 for the scalars that leave as such
-    activation  f by its name in `ACTIVATIONS`, and its constant, `scale`
-    own         whether y0 is the block v itself, and not the scalars that all others have in common
-    """
-
-    number: int
-    components: int
-    channels: int
-    first: int
-    activation: str
-    scale: float
-    own: bool = False
 
 
 def run(

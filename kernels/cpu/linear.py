@@ -21,52 +21,11 @@ from fastequi.kernels.cpu.rows import Rows, cleared
 from fastequi.kernels.llvm import threads
 from fastequi.kernels.llvm.arguments import Named
 from fastequi.kernels.llvm.plan import Plan, PlannedCall
+from fastequi.kernels.parts import Segments, Term
 
 __all__ = [
-    "ACTIVATIONS", "Multiply", "Outer", "Rows", "Segments", "Term", "cleared", "combine", "run",
-    "spread",
+    "ACTIVATIONS", "Multiply", "Outer", "Rows", "cleared", "combine", "gathered", "run", "spread",
 ]  # fmt: skip
-
-
-class Term(NamedTuple):
-    """Block `source` times matrices [n_in, n_out] gives, or adds to, block `target`.
-
-    Blocks are [atoms, components, channels].
-    """
-
-    source: int
-    target: int
-    components: int
-    n_in: int
-    n_out: int
-    scale: float = 1.0
-
-    @property
-    def transposed(self) -> "Term":
-        return Term(self.target, self.source, self.components, self.n_out, self.n_in, self.scale)
-
-    def bytes(self, dtype: torch.dtype) -> int:
-        """Of one matrix."""
-        return self.n_in * self.n_out * dtype.itemsize
-
-
-class Segments(NamedTuple):
-    """Atoms first:end of each segment, and which of the matrices is theirs."""
-
-    bounds: tuple[tuple[int, int], ...]
-    matrices: tuple[int, ...]
-
-    @classmethod
-    def one(cls, n_atoms: int) -> "Segments":
-        """All atoms have the same matrix."""
-        return cls(((0, n_atoms),), (0,))
-
-    @property
-    def doubled(self) -> "Segments":
-        """Of stacks: values, then as many tangents."""
-        n = self.bounds[-1][1]
-        later = tuple((begin + n, end + n) for begin, end in self.bounds)
-        return Segments(self.bounds + later, self.matrices * 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +84,11 @@ class Outer:
                 values[f"{name}begin{s}.{components}"] = begin * components
                 values[f"{name}end{s}.{components}"] = end * components
         return values
+
+
+def gathered(matrices: list[Tensor]) -> list[Tensor]:
+    """Matrices as products take them: where they are."""
+    return matrices
 
 
 def run(todo: Sequence[Multiply | Outer | Rows]) -> None:

@@ -1,21 +1,23 @@
 """A step of dynamics on the CPU: everything between positions and forces that is not the network.
 
     edges = SkinEdges(...)            # memory of a fixed size, for a list with a skin
-    edges.find()                      # edges within the cutoff, from edges.positions
+    edges.place(positions, cell)      # where the atoms are now
+    edges.find()                      # edges within the cutoff
     ...                               # the network: energies, and `EdgeSums` of dE/dr
     edges.collect(energies, sums)     # forces, energies, virial
+    edges.found()
 
-All of it are plans, so a program (`recording`) does it again for other positions.
+`find` and `collect` are plans, so a program (`recording`) does them again for other positions.
 """
 
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from fastequi.graph import image_vectors, volumes
 from fastequi.kernels.convolution.edges import Edges
 from fastequi.kernels.cpu.arrays import (
     EdgeArrays,
@@ -31,36 +33,22 @@ from fastequi.kernels.llvm.arguments import Named
 from fastequi.kernels.llvm.plan import Plan, PlannedCall
 from fastequi.kernels.llvm.program import recording
 from fastequi.kernels.llvm.target import lanes_of
+from fastequi.kernels.parts import SkinList
+from fastequi.potential import stress_of
 
-__all__ = ["SkinEdges", "SkinList", "energies", "recording"]
+__all__ = ["MOST_ATOMS", "SkinEdges", "energies", "recording"]
+
+#: Atoms up to which a force call is one program: beyond, what lies between the kernels is a few per
+#: cent, and memory that is kept for each step of the walk would be missed.
+MOST_ATOMS = 2_000
 
 #: Room for lists that follow, as a share of the first one.
 _ROOM = 1.1
 
 
-@dataclass(frozen=True)
-class SkinList:
-    """Edges up to the cutoff and a skin, in the order of receivers, which stand in that of species.
-
-    atoms     [atoms], which atom of the graph stands here
-    system    [atoms], of the atoms of the graph
-    edges     senders and receivers are rows here
-    species   [edges], of the senders
-    reverse   [edges], which edge goes the other way
-    """
-
-    atoms: Tensor
-    system: Tensor
-    edges: Edges
-    species: Tensor
-    reverse: Tensor
-
-
 class SkinEdges:
     """Memory for the edges of a list, and of lists to come that are little longer.
 
-    positions      [atoms, 3] float64, in the order of the graph: to be written into
-    image_vectors  [3, room] float64, shift @ cell of each edge of the list: likewise
     by_atom, by_species, vectors   edges within the cutoff, as the convolution takes them
     forces [atoms, 3], energies [atoms], energy [systems], virial [systems, 3, 3]: what is found,
     float64, in the order of the graph
@@ -69,6 +57,7 @@ class SkinEdges:
     def __init__(self, given: SkinList, n_systems: int, cutoff: float, dtype: torch.dtype) -> None:
         n, room = len(given.atoms), int(given.edges.n_edges * _ROOM) + 64
         self.n_atoms, self.n_systems, self.room, self.dtype = n, n_systems, room, dtype
+        self.n_threads = threads.n_threads()
         self.is_scaled, lanes = given.edges.cutoff_scale is not None, lanes_of(dtype)
         stride = room + lanes
         self.sizes = {"edge_stride": stride, "skin_stride": room}
@@ -138,15 +127,32 @@ class SkinEdges:
     def take_(self, given: SkinList) -> None:
         """Another list."""
         n = given.edges.n_edges
+        assert given.edges.reverse is not None
         self.atoms.copy_(given.atoms)
         self.system.copy_(given.system)
         self.skin_start.copy_(given.edges.row_start)
         self.skin_sender[:n] = given.edges.sender
         self.skin_atom[:n] = given.atoms[given.edges.sender]
         self.skin_sender_species[:n] = given.species
-        self.reverse[:n] = given.reverse
+        self.reverse[:n] = given.edges.reverse
         if given.edges.cutoff_scale is not None:
             self.skin_scale[:n] = given.edges.cutoff_scale
+        self.shift = given.shift
+        self.system_of_edge = given.system[given.atoms[given.edges.receiver]]
+        self._cell = None
+
+    def is_current(self) -> bool:
+        """Whether as many threads are to share the edges as when they were shared."""
+        return self.n_threads == threads.n_threads()
+
+    def place(self, positions: Tensor, cell: Tensor) -> None:
+        """Where the atoms are, [atoms, 3] and [systems, 3, 3], in the order of the graph."""
+        self.positions.copy_(positions)
+        if self._cell is None or cell is not self._cell[0] or cell._version != self._cell[1]:
+            images = image_vectors(cell, self.system_of_edge, self.shift)
+            self.image_vectors[:, : images.shape[1]] = images
+            self._half_per_volume = stress_of(torch.full_like(cell, 0.5), volumes(cell))
+            self._cell = cell, cell._version
 
     def find(self) -> None:
         """The edges within the cutoff now."""
@@ -158,6 +164,12 @@ class SkinEdges:
         self._run(("gather",), {"dvectors": sums.tensor, "shares": len(sums.tensor)})
         sizes = {"n_systems": self.n_systems, "n_atoms": self.n_atoms}
         self._run(("forces", "totals"), {"sorted_energies": sorted_energies, **sizes})
+
+    def found(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """energy, energies, forces, stress: copies, which the next call leaves alone."""
+        virial = self.virial.view(-1, 3, 3)
+        stress = (virial + virial.mT).mul_(self._half_per_volume)
+        return self.energy.clone(), self.energies.clone(), self.forces.clone(), stress
 
     def shortest_distance_A(self) -> float:
         """Of all edges of the list, where it has one."""

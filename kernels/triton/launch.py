@@ -14,6 +14,7 @@ from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.triton.form import Form
 from fastequi.kernels.triton.plan import LANES, Step, n_slots, options, plan
 from fastequi.kernels.triton.printer import print_kernel
+from fastequi.kernels.triton.step.kernels import KERNELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +82,22 @@ def run(
             launch.kernel[n_receivers, step.n_blocks](*arguments, *numbers, **options_for(x))
 
 
-def sum_rows(per_edge: Tensor, owner: Tensor, total: Tensor) -> None:
-    """Add each edge's row to its owner's, in the order of the edges: equal inputs, equal bits."""
+def run_small(name: str, arguments: Mapping[str, Any], grid: Sequence[int]) -> None:
+    """A kernel of `step.kernels.KERNELS`."""
+    kernel = KERNELS[name]
+    like = arguments[kernel.written[0]]
+    options = options_for(like) | kernel.options
+    with torch.cuda.device_of(like):
+        function = kernel.function(name)[tuple(grid)]
+        function(**arguments, **kernel.constexprs(LANES), **options)
+
+
+def sum_rows(per_edge: Tensor, order: Tensor, start_of: Tensor, total: Tensor) -> None:
+    """Add each edge's row to its owner's, in the given order: equal inputs, equal bits."""
     if total.shape[0] == 0:
         return
     from fastequi.kernels.triton.kernels import sum_by_owner
 
-    order = torch.argsort(owner, stable=True)
-    owners = torch.arange(total.shape[0] + 1, device=owner.device)
-    start_of = torch.searchsorted(owner[order], owners)
     width, block = total[0].numel(), 4 * LANES
     kernel: Any = sum_by_owner[total.shape[0], -(-width // block)]
     with torch.cuda.device_of(total):
@@ -98,7 +106,12 @@ def sum_rows(per_edge: Tensor, owner: Tensor, total: Tensor) -> None:
 
 def options_for(tensor: Tensor) -> dict[str, Any]:
     """How Triton compiles for the device of a tensor."""
-    if not tensor.is_cuda or torch.version.hip:
-        return options(None)
-    major, minor = torch.cuda.get_device_capability(tensor.device)
-    return options(10 * major + minor)
+    return options(capability_of(tensor.device))
+
+
+def capability_of(device: torch.device) -> int | None:
+    """90 for sm_90; None for what is not NVIDIA's."""
+    if device.type != "cuda" or torch.version.hip:
+        return None
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor

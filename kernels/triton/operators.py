@@ -26,7 +26,7 @@ def run_(
 ) -> None:
     """As `launch.run`; operators know which tensors are read and which are written."""
     _convolution_(
-        _layer(instructions), _text(form), " ".join([*read, *written]),
+        text_of_layer(instructions), text_of_form(form), " ".join([*read, *written]),
         list(read.values()), list(written.values()), list(numbers), deterministic,
     )  # fmt: skip
 
@@ -39,7 +39,7 @@ def _convolution_(
     from fastequi.kernels.triton import launch
 
     named = dict(zip(names.split(), [*read, *written], strict=True))
-    launch.run(_instructions(layer), _form(form), named, numbers, deterministic)
+    launch.run(layer_of_text(layer), form_of_text(form), named, numbers, deterministic)
 
 
 @_convolution_.register_fake
@@ -48,15 +48,15 @@ def _(layer, form, names, read, written, numbers, deterministic):
 
 
 @torch.library.custom_op("fastequi::sum_rows_", mutates_args=("total",))
-def sum_rows_(per_edge: Tensor, owner: Tensor, total: Tensor) -> None:
-    """Add the rows [edges, ...] of each owner to total [owners, ...], in the order of the edges."""
+def sum_rows_(per_edge: Tensor, order: Tensor, start_of: Tensor, total: Tensor) -> None:
+    """Add rows [edges, ...] to total [owners, ...]: order[start_of[i]:start_of[i+1]] are i's."""
     from fastequi.kernels.triton import launch
 
-    launch.sum_rows(per_edge, owner, total)
+    launch.sum_rows(per_edge, order, start_of, total)
 
 
 @sum_rows_.register_fake
-def _(per_edge, owner, total):
+def _(per_edge, order, start_of, total):
     return None
 
 
@@ -64,16 +64,16 @@ def _(per_edge, owner, total):
 
 
 @cache
-def _layer(instructions: Instructions) -> str:
+def text_of_layer(instructions: Instructions) -> str:
     fields = (instructions.irreps_in, instructions.irreps_out)
     text = f"{fields[0]}|{instructions.l_max}|{instructions.edge_parity}|{fields[1]}"
-    if _instructions(text) != instructions:
+    if layer_of_text(text) != instructions:
         raise ValueError("instructions that make_instructions did not make are not supported")
     return text
 
 
 @cache
-def _instructions(layer: str) -> Instructions:
+def layer_of_text(layer: str) -> Instructions:
     irreps_in, l_max, parity, irreps_out = layer.split("|")
     edge_parity: EdgeParity = "even" if parity == "even" else "natural"
     return make_instructions(
@@ -82,12 +82,12 @@ def _instructions(layer: str) -> Instructions:
 
 
 @cache
-def _text(form: Form) -> str:
+def text_of_form(form: Form) -> str:
     return f"{form.operation} {form.source} {int(form.has_tangents)}"
 
 
 @cache
-def _form(text: str) -> Form:
+def form_of_text(text: str) -> Form:
     names = text.split()
     operation: Operation = next(name for name in get_args(Operation) if name == names[0])
     source: Source = next(name for name in get_args(Source) if name == names[1])

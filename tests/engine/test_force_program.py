@@ -10,11 +10,11 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from torch import Tensor
 
-from fastequi.engine import fused
 from fastequi.engine.force_program import ForceProgram, reverse_edges
 from fastequi.engine.fused import FusedNequIP
 from fastequi.graph import Graph
 from fastequi.irreps import Parity
+from fastequi.kernels.cpu import step as cpu_step
 from fastequi.md.integrators import VelocityVerlet
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.simulation import Simulation
@@ -28,8 +28,10 @@ from tests.engine.test_fused import FAMILY, network_of, systems
 class Moving:
     """Systems, their list with a skin, and a force call that is made anew as a run does it."""
 
-    def __init__(self, network: NequIP, atoms: Sequence[Atoms], skin: float = 0.6) -> None:
-        self.engine = FusedNequIP(network, "cpu")
+    def __init__(
+        self, network: NequIP, atoms: Sequence[Atoms], skin: float = 0.6, kernels: str = "cpu"
+    ) -> None:
+        self.engine = FusedNequIP(network, kernels)
         self.state: State = state_from_atoms(atoms)
         self.neighbors = NeighborList(network.cutoff, skin)
         self.calls: list[ForceProgram | CutCall] = []
@@ -260,7 +262,7 @@ def test_what_torch_computes_is_not_planned(monkeypatch: pytest.MonkeyPatch):
         moving = Moving(network_of(1, "full", **changes), systems())
         assert_equal(moving.planned(), moving.walked(), 1e-12)
         assert isinstance(moving.calls[0], CutCall)
-    monkeypatch.setattr(fused, "PROGRAM_UP_TO", 5)
+    monkeypatch.setattr(cpu_step, "MOST_ATOMS", 5)
     moving = Moving(network_of(1, "full"), systems())
     assert_equal(moving.planned(), moving.walked(), 1e-12)
     assert isinstance(moving.calls[0], CutCall)

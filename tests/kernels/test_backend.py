@@ -14,6 +14,7 @@ from fastequi.engine.gradients import Sample, TangentGradient, by_double_backwar
 from fastequi.errors import InputError
 from fastequi.graph import Graph
 from fastequi.importers import load_model
+from fastequi.kernels import c_compiler
 from fastequi.kernels.backend import BACKENDS, Backend, choose_kernels
 from fastequi.kernels.testing import Problem, problems
 from fastequi.kernels.testing_operations import assert_forward_parity, assert_jvp_parity
@@ -122,3 +123,18 @@ def test_training_is_all_four(toy: ModuleType) -> None:
                 weight -= 1e-4 * weight.grad / weight.grad.norm().clamp(min=1e-12)
     gradient(sample, loss)
     assert losses[2] < losses[0]
+
+
+def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton would say so at the first step, of a run that has been waiting for its turn."""
+    cuda = torch.device("cuda")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(c_compiler.shutil, "which", lambda _: None)
+    assert choose_kernels("auto", cuda)[0] == "reference"
+    assert "needs a C compiler (apt install gcc" in choose_kernels("auto", cuda)[1]
+    with pytest.raises(InputError, match="'triton' needs a C compiler"):
+        choose_kernels("triton", cuda)
+    monkeypatch.setenv("CC", "gcc")
+    monkeypatch.setattr(c_compiler.sysconfig, "get_paths", lambda: {"include": "/nowhere"})
+    with pytest.raises(InputError, match=r"needs Python's header /nowhere/Python\.h"):
+        choose_kernels("triton", cuda)

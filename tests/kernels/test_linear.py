@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from fastequi.kernels.cpu import linear
-from fastequi.kernels.cpu.linear import Multiply, Outer, Segments, Term
+from fastequi.kernels.cpu.linear import Multiply, Outer
 from fastequi.kernels.llvm import threads
+from fastequi.kernels.parts import Segments, Term
 from fastequi.kernels.testing import relative_rms
 
 pytestmark = pytest.mark.widths

@@ -217,12 +217,14 @@ def test_operators_are_well_formed():
     read |= {"sender": edges.sender, "row_start": edges.row_start, "vectors": vectors}
     read |= {"knots": table.knots}
     names = " ".join([*read, *(f"out{i}" for i in range(len(out)))])
-    texts = operators._layer(instructions), operators._text(Form("forward", "table")), names
+    form = operators.text_of_form(Form("forward", "table"))
+    texts = operators.text_of_layer(instructions), form, names
     convolution = (*texts, list(read.values()), out, table.grid.constants, False)
     sums = (
         torch.randn(edges.n_edges, 3, device=DEVICE),
-        edges.sender,
-        torch.zeros_like(x[0][:, 0, :3]),
+        torch.arange(edges.n_edges, device=DEVICE),
+        edges.row_start,
+        x[0].new_zeros((edges.n_receivers, 3)),
     )
     tests = ("test_schema", "test_faketensor")
     torch.library.opcheck(operators._convolution_, convolution, test_utils=tests)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from fastequi.kernels.cpu import linear
 from fastequi.kernels.cpu.rows import Rows, cleared
+from fastequi.kernels.parts import Segments, Term
 from fastequi.model.activations import ACTIVATIONS
 
 pytestmark = pytest.mark.widths
@@ -66,7 +67,7 @@ def test_among_products():
     """A product adds to what was cleared before it, and a bias comes on top, share by share."""
     x, matrix, bias = rows(torch.float64, 7, 1, 12), rows(torch.float64, 12, 9), torch.arange(9.0)
     y = torch.full((7, 1, 9), 5.0, dtype=torch.float64)
-    term = linear.Term(0, 0, 1, 12, 9)
-    multiply = linear.Multiply((term,), linear.Segments.one(7), [x], [matrix], [y], add=True)
+    term = Term(0, 0, 1, 12, 9)
+    multiply = linear.Multiply((term,), Segments.one(7), [x], [matrix], [y], add=True)
     linear.run([*cleared([y]), multiply, Rows("add_row", {"y": y, "row": bias.double()})])
     assert torch.allclose(y, x @ matrix + bias, rtol=1e-14, atol=1e-14)

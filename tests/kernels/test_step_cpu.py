@@ -10,10 +10,11 @@ from ase import Atoms
 from ase.build import bulk
 
 from fastequi.engine.force_program import reverse_edges
-from fastequi.graph import EdgeCut, Graph, edge_vectors, image_vectors, volumes
+from fastequi.graph import EdgeCut, Graph, edge_vectors, volumes
 from fastequi.kernels.convolution.edges import make_edges
 from fastequi.kernels.cpu.convolution import EdgeSums
-from fastequi.kernels.cpu.step import SkinEdges, SkinList, energies
+from fastequi.kernels.cpu.step import SkinEdges, energies
+from fastequi.kernels.parts import SkinList
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import state_from_atoms
 from fastequi.potential import prediction_from_edges, stress_of
@@ -38,14 +39,11 @@ def skin_edges(graph: Graph, dtype: torch.dtype) -> SkinEdges:
     """Rows in the order of the graph; senders' species are their elements."""
     scale = torch.linspace(1.0, 2.0, graph.n_edges, dtype=dtype)
     edges = make_edges(graph.edge_src, graph.edge_dst, graph.n_atoms, scale)
-    species = graph.atomic_numbers[graph.edge_src]
-    listed = SkinList(
-        torch.arange(graph.n_atoms), graph.system_idx, edges, species, reverse_edges(graph)
-    )
+    edges = replace(edges, reverse=reverse_edges(graph))
+    atoms, species = torch.arange(graph.n_atoms), graph.atomic_numbers[graph.edge_src]
+    listed = SkinList(atoms, graph.system_idx, edges, species, graph.edge_shift)
     found = SkinEdges(listed, graph.n_systems, CUTOFF_A, dtype)
-    images = image_vectors(graph.cell, graph.system_idx[graph.edge_dst], graph.edge_shift)
-    found.image_vectors[:, : graph.n_edges] = images
-    found.positions.copy_(graph.positions)
+    found.place(graph.positions, graph.cell)
     return found
 
 
@@ -60,7 +58,7 @@ def test_edges_within_the_cutoff(
     found.find()
     check_edges(found, graph)
     moved = graph.positions + 0.1 * torch.sin(torch.arange(3.0 * graph.n_atoms)).view(-1, 3)
-    found.positions.copy_(moved)
+    found.place(moved, graph.cell)
     found.find()
     check_edges(found, replace(graph, positions=moved))
 

@@ -34,8 +34,13 @@ class Batch:
         counts = torch.tensor(atoms_per_system, dtype=torch.int64)
         first = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
         system_idx = torch.repeat_interleave(torch.arange(len(counts)), counts)
-        n_parts = max(-(-max(atoms_per_system, default=0) // ATOMS_PER_PART), 1)
-        return cls(system_idx.to(device), first.to(device), n_parts)
+        return cls.between(system_idx.to(device), first.to(device))
+
+    @classmethod
+    def between(cls, system_idx: Tensor, first_atom: Tensor) -> "Batch":
+        """The largest system is asked for."""
+        most = max(first_atom.diff().tolist(), default=0)
+        return cls(system_idx, first_atom, max(-(-most // ATOMS_PER_PART), 1))
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,6 @@ class SkinList:
     sender         [capacity] int32 or int64, as reverse
     reverse        [capacity], the edge that leads back
     shift          [capacity] int64, three whole numbers packed (`definitions.unpack`)
-    image_vectors  [capacity, 3] float64 in Å, shift @ cell
     needed         [1] int64, edges that there are, also beyond the capacity
     positions      [atoms, 3] at the build; those of the last call in last_positions
     frame, inverse, deformation [systems, 3, 3], allowance [systems]: `definitions.deform`
@@ -57,7 +61,6 @@ class SkinList:
     sender: Tensor
     reverse: Tensor
     shift: Tensor
-    image_vectors: Tensor
     needed: Tensor
     positions: Tensor
     last_positions: Tensor
@@ -70,6 +73,22 @@ class SkinList:
     @property
     def capacity(self) -> int:
         return self.sender.shape[0]
+
+
+@dataclass(frozen=True)
+class EdgeRows:
+    """Edges as a force call reads them; rows, those of a receiver, may be in another order.
+
+    atoms        [rows] int64, which atom of positions, systems and forces receives
+    sender_atom  [capacity], which one sends
+    row_start, reverse, shift  as those of `SkinList`
+    """
+
+    atoms: Tensor
+    sender_atom: Tensor
+    row_start: Tensor
+    reverse: Tensor
+    shift: Tensor
 
 
 @dataclass(frozen=True)
@@ -109,10 +128,10 @@ def new_list(
     edges = SkinList(
         row_start=whole(n_atoms + 1), sender=whole(capacity, dtype=index_dtype),
         reverse=whole(capacity, dtype=index_dtype), shift=whole(capacity),
-        image_vectors=real(capacity, 3), needed=whole(1), positions=real(n_atoms, 3),
-        last_positions=real(n_atoms, 3), frame=real(n_systems, 3, 3),
-        inverse=real(n_systems, 3, 3), deformation=real(n_systems, 3, 3),
-        allowance=real(n_systems), moves=real(n_systems, batch.n_parts, 3),
+        needed=whole(1), positions=real(n_atoms, 3), last_positions=real(n_atoms, 3),
+        frame=real(n_systems, 3, 3), inverse=real(n_systems, 3, 3),
+        deformation=real(n_systems, 3, 3), allowance=real(n_systems),
+        moves=real(n_systems, batch.n_parts, 3),
     )  # fmt: skip
     workspace = Workspace(
         bins=whole(n_systems, 3, 2), bin=whole(n_atoms), image=whole(n_atoms),

@@ -16,6 +16,12 @@ def unpack(packed: Tensor) -> Tensor:
     return torch.stack([packed >> (2 * BITS), (packed >> BITS) & mask, packed & mask], 1) - OFFSET
 
 
+def pack(shift: Tensor) -> Tensor:
+    """Three whole numbers [n, 3], as one each, in lexical order."""
+    a, b, c = (shift.to(torch.int64) + OFFSET).unbind(1)
+    return (a << (2 * BITS)) + (b << BITS) + c
+
+
 def edge_vectors(
     positions: Tensor, image_vectors: Tensor, sender: Tensor, receiver: Tensor, dtype: torch.dtype
 ) -> Tensor:

@@ -24,17 +24,19 @@ def load3_of(base, row, mask):
 
 @triton.jit(do_not_specialize=["n_atoms"])
 def sum_forces(
-    gradients, vectors, reverse, row_start, forces, virials, flags, n_atoms, BLOCK: tl.constexpr,
-    UNROLL: tl.constexpr,
+    gradients, vectors, reverse, row_start, atoms, forces, virials, flags, n_atoms,
+    BLOCK: tl.constexpr, UNROLL: tl.constexpr,
 ):  # fmt: skip
     """forces [atoms, 3] and virials [atoms, 6] (xx, yy, zz, yz, xz, xy), lanes are receivers.
 
     A lane adds up its row from the first edge to the last; UNROLL edges are loaded at a time.
+    atoms [rows]: whose sums those of a row are.
     """
-    atom = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)  # [BLOCK]
-    mask = atom < n_atoms
-    start = tl.load(row_start + atom, mask=mask, other=0)
-    end = tl.load(row_start + atom + 1, mask=mask, other=0)
+    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)  # [BLOCK]
+    mask = row < n_atoms
+    start = tl.load(row_start + row, mask=mask, other=0)
+    end = tl.load(row_start + row + 1, mask=mask, other=0)
+    atom = tl.load(atoms + row, mask=mask, other=0)
     zero = tl.zeros([BLOCK], tl.float64)
     fx, fy, fz = zero, zero, zero
     xx, yy, zz, yz, xz, xy = zero, zero, zero, zero, zero, zero

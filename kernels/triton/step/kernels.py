@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+import torch
+
 #: Atoms of a part of a system, summed by one program.
 ATOMS_PER_PART = 1024
 #: Numbers that a program of `sum_blocks` adds.
@@ -16,16 +18,28 @@ class StepKernel:
     """module below `step`; the tensors that are written; constants besides BLOCK.
 
     lanes  how many elements a program holds, in warps; 0: no BLOCK
+    warps  of a program
+    fused  whether products may be fused with sums: not where state is computed
+    of_call  whether a force call launches it
     """
 
     module: str
     written: tuple[str, ...]
     constants: Mapping[str, int] = field(default_factory=dict)
     lanes: int = 1
+    warps: int = 1
+    fused: bool = False
+    of_call: bool = False
 
     def function(self, name: str) -> Any:
         """What Triton made of it, imported when first asked for."""
         return getattr(import_module(f"fastequi.kernels.triton.step.{self.module}"), name)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How Triton compiles it; only programs of one warp need a limit to their registers."""
+        limit = {} if self.warps == 1 else {"maxnreg": None}
+        return {"enable_fp_fusion": self.fused, "num_warps": self.warps, **limit}
 
     def constexprs(self, lanes: int) -> dict[str, int]:
         """For warps of so many lanes."""
@@ -35,15 +49,21 @@ class StepKernel:
 
 _PARTS = {"ATOMS": ATOMS_PER_PART}
 _SUM = {"BLOCK": SUM_BLOCK}
+_ATOMS = {"ATOMS": 4}
+_TILE = {"ROWS": 32, "COLUMNS": 32, "DEPTH": 32}
 
 KERNELS: dict[str, StepKernel] = {
     "sum_moves": StepKernel("motion", ("moves",), _PARTS, 2),
     "check_moves": StepKernel("motion", ("last_positions", "flags"), _PARTS, 2),
     "deform": StepKernel("motion", ("deformation", "allowance"), lanes=0),
-    "edge_vectors": StepKernel("motion", ("vectors",)),
-    "sum_forces": StepKernel("forces", ("forces", "virials", "flags"), {"UNROLL": 4}),
-    "sum_atoms": StepKernel("forces", ("totals",), _PARTS, 2),
-    "sum_systems": StepKernel("forces", ("energy", "stress", "flags")),
+    "edge_vectors": StepKernel("neighbors", ("vectors",), of_call=True),
+    "multiply": StepKernel("products", ("y",), _TILE, lanes=0, warps=4, fused=True, of_call=True),
+    "gate": StepKernel("gates", ("x",), _ATOMS, fused=True, of_call=True),
+    "gate_vjp": StepKernel("gates", ("gy0", "gv"), _ATOMS, fused=True, of_call=True),
+    "activate": StepKernel("gates", ("y", "slope"), fused=True),
+    "sum_forces": StepKernel("forces", ("forces", "virials", "flags"), {"UNROLL": 4}, of_call=True),
+    "sum_atoms": StepKernel("forces", ("totals",), _PARTS, 2, of_call=True),
+    "sum_systems": StepKernel("forces", ("energy", "stress", "flags"), of_call=True),
     "draw_noise": StepKernel("noise", ("noise",)),
     "make_frame": StepKernel("cells", ("frame", "inverse", "bins"), lanes=0),
     "put_into_bins": StepKernel(
@@ -54,7 +74,39 @@ KERNELS: dict[str, StepKernel] = {
     "running_sum": StepKernel("cells", ("starts", "needed", "flags"), _SUM, 0),
     "count_neighbors": StepKernel("neighbors", ("counts",)),
     "fill_neighbors": StepKernel("neighbors", ("found_sender", "found_shift")),
-    "sort_rows": StepKernel("neighbors", ("sender", "shift", "image_vectors")),
+    "sort_rows": StepKernel("neighbors", ("sender", "shift")),
     "find_reverses": StepKernel("neighbors", ("reverse", "flags")),
-    "shift_images": StepKernel("neighbors", ("image_vectors",)),
 }  # fmt: skip
+
+#: Types of parameters by their names, the same in all kernels; others are pointers to float64.
+_TYPES = {
+    "pbc": "*i1", "flags": "*i32", "tiles": "*i32",
+    **dict.fromkeys(("sender", "sender_atom", "reverse"), "*i32"),
+    **dict.fromkeys(
+        ("n", "n_atoms", "n_parts", "n_places", "capacity", "most", "bit", "stream", "is_tanh"),
+        "i32",
+    ),
+    **dict.fromkeys(("radius", "skin", "furthest", "scale"), "fp64"),
+    **dict.fromkeys(
+        (
+            "row_start", "shift", "system_idx", "first_atom", "needed", "bins", "bin", "image",
+            "occupants", "place_in_bin", "first_occupant", "atoms", "counts", "sums", "values",
+            "starts", "found_sender", "found_shift", "step", "key", "atom", "replica", "entries",
+            "blocks",
+        ),
+        "*i64",
+    ),
+}  # fmt: skip
+#: In the arithmetic of the model.
+OF_MODEL = {
+    "edge_vectors": ("vectors",), "sum_forces": ("vectors", "gradients"),
+    "multiply": ("x", "matrices", "y"), "gate": ("y0", "v", "x"),
+    "gate_vjp": ("y0", "v", "g", "gy0", "gv"), "activate": ("a", "y", "slope"),
+}  # fmt: skip
+
+
+def parameter_type(kernel: str, name: str, dtype: torch.dtype) -> str:
+    """Triton's name for the type of a parameter, for a model in this arithmetic."""
+    if name in OF_MODEL.get(kernel, ()):
+        return "*fp64" if dtype == torch.float64 else "*fp32"
+    return _TYPES.get(name, "*fp64")

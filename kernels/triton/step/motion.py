@@ -1,7 +1,7 @@
-"""Kernels: have atoms moved too far for the list, and the vectors of its edges.
+"""Kernels: have atoms moved too far for the list? And what a strained cell leaves of its skin.
 
-Programs of the first two are parts of systems, (system, part of ATOMS atoms); of the third,
-receivers. `definitions.py` has the same in torch.
+Programs are parts of systems, (system, part of ATOMS atoms). `definitions.py` says the same in
+torch.
 """
 
 # Triton's language is not quite Python's.
@@ -133,22 +133,6 @@ def check_moves(
         store3(last_positions, atom, x, y, z, mask)
 
     tl.atomic_or(flags + tl.zeros([BLOCK], tl.int32), bits, mask=bits != 0, sem="relaxed")
-
-
-@triton.jit
-def edge_vectors(positions, image_vectors, sender, row_start, vectors, BLOCK: tl.constexpr):
-    """vectors [edges, 3] from receiver to sender, in the arithmetic of the model."""
-    receiver = tl.program_id(0).to(tl.int64)
-    start, end = tl.load(row_start + receiver), tl.load(row_start + receiver + 1)
-    x, y, z = load3(positions, receiver, None)
-
-    for first in range(start, end, BLOCK):
-        edge = first + tl.arange(0, BLOCK)  # [BLOCK]
-        mask = edge < end
-        other = tl.load(sender + edge, mask=mask, other=0).to(tl.int64)
-        sx, sy, sz = load3(positions, other, mask)
-        ix, iy, iz = load3(image_vectors, edge, mask)
-        store3(vectors, edge, sx - x + ix, sy - y + iy, sz - z + iz, mask)
 
 
 @triton.jit

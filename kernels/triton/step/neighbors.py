@@ -1,4 +1,5 @@
-"""Kernels: the edges of every atom from its bins, in the order (sender, shift), and their reverses.
+"""Kernels: the edges of every atom from its bins, in the order (sender, shift), their reverses, and
+their vectors.
 
 Programs are receivers. The pair of i and the image of j that is `shift` lattice vectors away is an
 edge where |x_j - x_i + shift @ cell| < radius; atoms are where they are and never wrapped.
@@ -115,12 +116,10 @@ def fill_neighbors(
 
 @triton.jit
 def sort_rows(
-    cell, system_idx, row_start, found_sender, found_shift, sender, shift, image_vectors,
-    BLOCK: tl.constexpr,
+    row_start, found_sender, found_shift, sender, shift, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Edges of a row by (sender, shift): as many are before an edge as are less than it."""
     receiver = tl.program_id(0).to(tl.int64)
-    system = tl.load(system_idx + receiver)
     start, end = tl.load(row_start + receiver), tl.load(row_start + receiver + 1)
 
     for first in range(start, end, BLOCK):
@@ -133,11 +132,8 @@ def sort_rows(
             other, other_shift = tl.load(found_sender + e), tl.load(found_shift + e)
             less = (other < own) | ((other == own) & (other_shift < own_shift))
             rank += less.to(tl.int64)
-        a, b, c = unpack(own_shift)
-        x, y, z = image_vector(cell, system, a, b, c)
         tl.store(sender + rank, own.to(sender.dtype.element_ty), mask=mask)
         tl.store(shift + rank, own_shift, mask=mask)
-        store3(image_vectors, rank, x, y, z, mask)
 
 
 @triton.jit
@@ -174,14 +170,26 @@ def find_reverses(sender, shift, row_start, reverse, flags, BLOCK: tl.constexpr)
 
 
 @triton.jit
-def shift_images(cell, system_idx, row_start, shift, image_vectors, BLOCK: tl.constexpr):
-    """image_vectors [edges, 3] for a cell that has changed since the build."""
-    receiver = tl.program_id(0).to(tl.int64)
+def edge_vectors(
+    positions, cell, system_idx, atoms, sender_atom, shift, row_start, vectors,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """vectors [edges, 3] from receiver to sender, in the arithmetic of the model.
+
+    atoms [rows]         which atom of positions and systems receives the edges of a row
+    sender_atom [edges]  which one sends
+    """
+    row = tl.program_id(0)
+    receiver = tl.load(atoms + row)
     system = tl.load(system_idx + receiver)
-    start, end = tl.load(row_start + receiver), tl.load(row_start + receiver + 1)
+    start, end = tl.load(row_start + row), tl.load(row_start + row + 1)
+    x, y, z = load3(positions, receiver, None)
+
     for first in range(start, end, BLOCK):
         edge = first + tl.arange(0, BLOCK)  # [BLOCK]
         mask = edge < end
+        sender = tl.load(sender_atom + edge, mask=mask, other=0).to(tl.int64)
+        sx, sy, sz = load3(positions, sender, mask)
         a, b, c = unpack(tl.load(shift + edge, mask=mask, other=0))
-        x, y, z = image_vector(cell, system, a, b, c)
-        store3(image_vectors, edge, x, y, z, mask)
+        ix, iy, iz = image_vector(cell, system, a, b, c)
+        store3(vectors, edge, sx - x + ix, sy - y + iy, sz - z + iz, mask)

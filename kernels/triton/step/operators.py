@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastequi.kernels.triton.plan import LANES
 from fastequi.kernels.triton.step.kernels import KERNELS
 
 
@@ -39,14 +38,10 @@ def _step_kernel_(
     name: str, names: str, read: list[Tensor], written: list[Tensor], reals: list[float],
     counts: list[int], grid: list[int],
 ) -> None:  # fmt: skip
-    from fastequi.kernels.triton.launch import options_for
+    from fastequi.kernels.triton import launch
 
-    kernel = KERNELS[name]
     values: list[Any] = [*read, *written, *reals, *counts]
-    arguments = dict(zip(names.split(), values, strict=True)) | kernel.constexprs(LANES)
-    options = options_for(written[0]) | {"enable_fp_fusion": False}
-    with torch.cuda.device_of(written[0]):
-        kernel.function(name)[tuple(grid)](**arguments, **options)
+    launch.run_small(name, dict(zip(names.split(), values, strict=True)), grid)
 
 
 @_step_kernel_.register_fake

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from fastequi.kernels.triton.plan import LANES
-from fastequi.kernels.triton.step.buffers import Batch, SkinList, Workspace
+from fastequi.kernels.triton.step.buffers import Batch, EdgeRows, SkinList, Workspace
 from fastequi.kernels.triton.step.flags import OVERFLOW
 from fastequi.kernels.triton.step.kernels import SUM_BLOCK
 from fastequi.kernels.triton.step.operators import launch_
@@ -51,25 +51,19 @@ def build_list_(
         **search, **systems, **found,
     )  # fmt: skip
     row = {"row_start": edges.row_start, "sender": edges.sender, "shift": edges.shift}
-    launch_(
-        "sort_rows", rows, cell=cell, system_idx=batch.system_idx,
-        image_vectors=edges.image_vectors, **row, **found,
-    )  # fmt: skip
+    launch_("sort_rows", rows, **row, **found)
     launch_("find_reverses", rows, reverse=edges.reverse, flags=flags, **row)
     edges.positions.copy_(positions)
     edges.last_positions.copy_(positions)
-    _deform_(edges, cell, pbc, radius, skin)
+    change_cell_(edges, cell, pbc, radius, skin)
 
 
-def change_cell_(
-    edges: SkinList, cell: Tensor, pbc: Tensor, batch: Batch, radius: float, skin: float
-) -> None:
-    """Image vectors, and what the skin still allows, for a cell that has changed."""
+def change_cell_(edges: SkinList, cell: Tensor, pbc: Tensor, radius: float, skin: float) -> None:
+    """What the skin still allows for a cell that has changed."""
     launch_(
-        "shift_images", (batch.n_atoms,), cell=cell, system_idx=batch.system_idx,
-        row_start=edges.row_start, shift=edges.shift, image_vectors=edges.image_vectors,
+        "deform", (cell.shape[0],), frame=edges.frame, inverse=edges.inverse, cell=cell, pbc=pbc,
+        deformation=edges.deformation, allowance=edges.allowance, radius=radius, skin=skin,
     )  # fmt: skip
-    _deform_(edges, cell, pbc, radius, skin)
 
 
 def check_moves_(
@@ -88,24 +82,27 @@ def check_moves_(
     )  # fmt: skip
 
 
-def edge_vectors_(edges: SkinList, positions: Tensor, vectors: Tensor) -> None:
+def edge_vectors_(
+    edges: EdgeRows, positions: Tensor, cell: Tensor, batch: Batch, vectors: Tensor
+) -> None:
     """vectors [capacity, 3], float32 or float64; rows behind the last edge stay as they are."""
     launch_(
-        "edge_vectors", (positions.shape[0],), positions=positions, sender=edges.sender,
-        image_vectors=edges.image_vectors, row_start=edges.row_start, vectors=vectors,
+        "edge_vectors", edges.atoms.shape, positions=positions, cell=cell,
+        system_idx=batch.system_idx, atoms=edges.atoms, sender_atom=edges.sender_atom,
+        shift=edges.shift, row_start=edges.row_start, vectors=vectors,
     )  # fmt: skip
 
 
 def sum_forces_(
-    edges: SkinList, gradients: Tensor, vectors: Tensor, forces: Tensor, virials: Tensor,
+    edges: EdgeRows, gradients: Tensor, vectors: Tensor, forces: Tensor, virials: Tensor,
     flags: Tensor,
 ) -> None:  # fmt: skip
     """forces [atoms, 3] and virials [atoms, 6] from dE/dr [capacity, 3]; raises NOT_FINITE."""
     n_atoms = forces.shape[0]
     launch_(
         "sum_forces", (_blocks(n_atoms),), gradients=gradients, vectors=vectors,
-        reverse=edges.reverse, row_start=edges.row_start, forces=forces, virials=virials,
-        flags=flags, n_atoms=n_atoms,
+        reverse=edges.reverse, row_start=edges.row_start, atoms=edges.atoms, forces=forces,
+        virials=virials, flags=flags, n_atoms=n_atoms,
     )  # fmt: skip
 
 
@@ -136,13 +133,6 @@ def draw_noise_(
 
 
 # -- parts ---------------------------------------------------------------------------------------
-
-
-def _deform_(edges: SkinList, cell: Tensor, pbc: Tensor, radius: float, skin: float) -> None:
-    launch_(
-        "deform", (cell.shape[0],), frame=edges.frame, inverse=edges.inverse, cell=cell, pbc=pbc,
-        deformation=edges.deformation, allowance=edges.allowance, radius=radius, skin=skin,
-    )  # fmt: skip
 
 
 def _running_sum_(

@@ -10,8 +10,8 @@ from torch import Tensor
 
 pytest.importorskip("triton")
 
-from fastequi.kernels.triton.step.buffers import Batch, SkinList, Workspace, new_list
-from fastequi.kernels.triton.step.flags import BITS, OFFSET
+from fastequi.kernels.triton.step.buffers import Batch, EdgeRows, SkinList, Workspace, new_list
+from fastequi.kernels.triton.step.definitions import pack
 from fastequi.md.neighbors.build import build_edges
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -35,6 +35,7 @@ class Step:
     cell: Tensor
     pbc: Tensor
     edges: SkinList
+    rows: EdgeRows
     work: Workspace
     flags: Tensor
     receiver: Tensor
@@ -72,7 +73,10 @@ def new_step() -> Callable[..., Step]:
         cell, pbc = (torch.from_numpy(np.stack([s[i] for s in systems])).to(DEVICE) for i in (1, 2))
         flags = torch.zeros(1, dtype=torch.int32, device=DEVICE)
         ends = table[0], table[1], table[2:].T
-        return Step(batch, positions, cell, pbc, edges, work, flags, *ends)
+        rows = EdgeRows(
+            torch.arange(batch.n_atoms), edges.sender, edges.row_start, edges.reverse, edges.shift
+        )
+        return Step(batch, positions, cell, pbc, edges, rows, work, flags, *ends)
 
     return make
 
@@ -83,11 +87,7 @@ def put_in_(step: Step) -> None:
     counts = torch.bincount(step.receiver, minlength=step.batch.n_atoms)
     edges.row_start[1:] = counts.cumsum(0)
     edges.sender[:n] = step.sender.to(edges.sender.dtype)
-    a, b, c = (step.shift + OFFSET).unbind(1)
-    edges.shift[:n] = (a << (2 * BITS)) + (b << BITS) + c
-    system = step.batch.system_idx[step.receiver]
-    images = torch.einsum("ea,eab->eb", step.shift.double(), step.cell[system])
-    edges.image_vectors[:n] = images
+    edges.shift[:n] = pack(step.shift)
     names = {
         (int(i), int(j), *map(int, s)): e
         for e, (i, j, s) in enumerate(zip(step.receiver, step.sender, step.shift, strict=True))

@@ -18,7 +18,7 @@ from fastequi.potential import prediction_from_edges
 def filled(step, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Vectors, gradients that depend on the vector alone, energies; NaN behind the last edge."""
     vectors = torch.full((step.edges.capacity, 3), torch.nan, dtype=dtype)
-    edge_vectors_(step.edges, step.positions, vectors)
+    edge_vectors_(step.rows, step.positions, step.cell, step.batch, vectors)
     x, y, z = vectors.unbind(1)
     inside = (2.9**2 - (x * x + y * y + z * z)).unsqueeze(1)  # no function that rounds by its place
     gradients = torch.where(inside > 0, 0.1 * inside * inside * vectors * vectors.abs(), 0.0)
@@ -34,7 +34,7 @@ def run(step, vectors, gradients, energies) -> tuple[Tensor, Tensor, Tensor]:
 
     forces, virials, totals = real(n_atoms, 3), real(n_atoms, 6), real(n_systems, parts, 7)
     energy, stress = real(n_systems), real(n_systems, 3, 3)
-    sum_forces_(step.edges, gradients, vectors, forces, virials, step.flags)
+    sum_forces_(step.rows, gradients, vectors, forces, virials, step.flags)
     sum_systems_(step.batch, energies, virials, step.cell, totals, energy, stress, step.flags)
     return forces, energy, stress
 
