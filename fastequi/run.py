@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from ase import Atoms
 
 import fastequi
@@ -15,6 +16,7 @@ from fastequi.engine.committee import mean_of
 from fastequi.errors import PhysicsError, Stopped
 from fastequi.md.checks import check_atoms
 from fastequi.md.config import Config, to_toml
+from fastequi.md.constraints.from_ase import fixed_atoms, fixes_centre_of_mass
 from fastequi.md.disagreement import Disagreeing, TooUncertain
 from fastequi.md.integrators import INTEGRATORS
 from fastequi.md.integrators.integrator import parameters
@@ -101,7 +103,13 @@ def set_up(config: Config, resume: bool = False) -> Setup:
     """
     system = config.system
     with naming("system.structure"):
-        atoms = read_structure(system.structure, system.index, system.supercell)
+        atoms = read_structure(
+            system.structure,
+            system.index,
+            system.supercell,
+            system.fixed_atoms,
+            system.fixed_centre_of_mass,
+        )
     with naming(f"model.name = {config.model.name!r}"):
         potential = load_potential(config)
     with naming("model.dispersion"):
@@ -172,6 +180,8 @@ def fingerprint_of(config: Config, atoms: Atoms, potential: LoadedModel) -> dict
     for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, atoms.get_masses(),
                   atoms.get_momenta()):  # fmt: skip
         digest.update(array.tobytes())
+    if atoms.constraints:
+        digest.update(np.append(fixed_atoms(atoms), fixes_centre_of_mass(atoms)).tobytes())
     free = {"steps", "device"}
     if any(map(has_ramp, dict(config.dynamics).values())):
         free.remove("steps")  # a ramp over more steps is another ramp

@@ -1,4 +1,10 @@
-"""What follows from the masses and systems of a batch alone: made once, read at every step."""
+"""What follows from masses, systems and constraints of a batch: made once, read at every step.
+
+Fixed atoms have velocity 0 and no force accelerates them, so they stay to the last bit. With them,
+momentum goes into what holds them: nothing moves as a whole, and 3 degrees of freedom are counted
+for each atom that moves. A fixed centre of mass takes its own velocity from all atoms alike, which
+is the projection that leaves thermal velocities thermal.
+"""
 
 from dataclasses import dataclass
 
@@ -15,11 +21,16 @@ class Batch:
 
     first_atom         [systems + 1]  int64
     n_atoms            [systems]      float64
-    internal_freedom   [systems]      degrees of freedom about the centre of mass: 3N - 3, or 3
+    internal_freedom   [systems]      degrees of freedom about the centre of mass: 3N - 3, or 3; of
+                                      N mobile atoms beside fixed ones, 3N
+    freedom            [systems]      of all motion: 3N, or 3N - 3 where the centre is fixed
     carried            [atoms, 1]     mass in eV (fs/Å)²
-    acceleration       [atoms, 1]     Å/fs² of a force of 1 eV/Å
+    acceleration       [atoms, 1]     Å/fs² of a force of 1 eV/Å; 0 for fixed atoms
     mass_share         [atoms, 1]     of the mass of its system
-    drift_share        [atoms, 1]     the same; 0 for an atom alone, whose motion is heat
+    drift_share        [atoms, 1]     the same; 0 for an atom alone and beside fixed atoms, where
+                                      all motion is heat
+    held_share         [atoms, 1]     mass_share where the centre is fixed, else 0; None without one
+    fixed              [atoms, 1]     bool; None without fixed atoms
     """
 
     system_idx: Tensor
@@ -27,28 +38,51 @@ class Batch:
     first_atom: Tensor
     n_atoms: Tensor
     internal_freedom: Tensor
+    freedom: Tensor
     carried: Tensor
     acceleration: Tensor
     mass_share: Tensor
     drift_share: Tensor
+    held_share: Tensor | None
+    fixed: Tensor | None
 
     @classmethod
-    def of(cls, masses: Tensor, system_idx: Tensor, n_systems: int) -> "Batch":
-        """masses [atoms] in amu; system_idx [atoms], sorted."""
+    def of(
+        cls,
+        masses: Tensor,
+        system_idx: Tensor,
+        n_systems: int,
+        fixed_atoms: Tensor | None = None,
+        fixed_centre: Tensor | None = None,
+    ) -> "Batch":
+        """masses [atoms] in amu; system_idx [atoms], sorted; the others as in `State`."""
         systems = torch.arange(n_systems + 1, device=system_idx.device)
         first_atom = torch.searchsorted(system_idx, systems)
         n_atoms = first_atom.diff().to(torch.float64)
         share = masses / sum_by_system(masses, system_idx, n_systems)[system_idx]
+        acceleration, n_fixed = ACCELERATION_A_PER_FS2 / masses, torch.zeros_like(n_atoms)
+        if fixed_atoms is not None:
+            acceleration = torch.where(fixed_atoms, 0.0, acceleration)
+            n_fixed = sum_by_system(fixed_atoms.to(torch.float64), system_idx, n_systems)
+        moves_as_a_whole = (n_atoms > 1) & (n_fixed == 0)
+        mobile, held = n_atoms - n_fixed, None
+        freedom = 3.0 * mobile
+        if fixed_centre is not None:
+            held = (share * fixed_centre[system_idx]).unsqueeze(1)
+            freedom = freedom - 3.0 * fixed_centre
         return cls(
             system_idx=system_idx,
             n_systems=n_systems,
             first_atom=first_atom,
             n_atoms=n_atoms,
-            internal_freedom=3.0 * torch.where(n_atoms > 1, n_atoms - 1.0, n_atoms),
+            internal_freedom=3.0 * torch.where(moves_as_a_whole, mobile - 1.0, mobile),
+            freedom=freedom,
             carried=KINETIC_eV * masses.unsqueeze(1),
-            acceleration=ACCELERATION_A_PER_FS2 / masses.unsqueeze(1),
+            acceleration=acceleration.unsqueeze(1),
             mass_share=share.unsqueeze(1),
-            drift_share=(share * (n_atoms > 1)[system_idx]).unsqueeze(1),
+            drift_share=(share * moves_as_a_whole[system_idx]).unsqueeze(1),
+            held_share=held,
+            fixed=None if fixed_atoms is None else fixed_atoms.unsqueeze(1),
         )
 
     def sum(self, values: Tensor) -> Tensor:
@@ -78,10 +112,22 @@ class Batch:
         """Kinetic energy [systems] in eV of velocities [atoms, 3] in Å/fs."""
         return 0.5 * self.sum(velocities.square().mul_(self.carried)).sum(dim=1)
 
+    def hold_centre_(self, velocities: Tensor) -> None:
+        """Take the motion of fixed centres of mass out of velocities [atoms, 3]."""
+        if self.held_share is not None:
+            velocities.sub_(self.of_atoms(self.sum(self.held_share * velocities)))
+
+    def hold_(self, vectors: Tensor) -> Tensor:
+        """Velocities or displacements [atoms, 3] as far as constraints allow; in place."""
+        if self.fixed is not None:
+            vectors.masked_fill_(self.fixed, 0.0)
+        self.hold_centre_(vectors)
+        return vectors
+
     def drift(self, velocities: Tensor) -> Tensor:
-        """Velocity of the centre of mass [systems, 3] in Å/fs; 0 for an atom alone."""
+        """Velocity of the centre of mass [systems, 3] in Å/fs; 0 where all motion is heat."""
         return self.sum(self.drift_share * velocities)
 
     def internal(self, velocities: Tensor) -> Tensor:
-        """Velocities [atoms, 3] about the centre of mass; all of it for an atom alone."""
+        """Velocities [atoms, 3] about the centre of mass; all of it where that is heat."""
         return velocities - self.of_atoms(self.drift(velocities))

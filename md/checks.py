@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fastequi.errors import InputError
 from fastequi.graph import edge_vectors, volumes
+from fastequi.md.constraints.from_ase import refused
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import State, atoms_per_system, state_from_atoms
 from fastequi.potential import Potential, Prediction
@@ -27,12 +28,7 @@ NAMED_AT_MOST = 5
 def check_atoms(atoms: Atoms | Sequence[Atoms], potential: Potential) -> None:
     """Raise InputError, listing everything that keeps these structures from being simulated."""
     systems = [atoms] if isinstance(atoms, Atoms) else list(atoms)
-    problems = [
-        f"system {k} has constraints ({', '.join(type(c).__name__ for c in system.constraints)}), "
-        "which the engine does not apply; remove them with atoms.set_constraint()"
-        for k, system in enumerate(systems)
-        if system.constraints
-    ]
+    problems = [f"system {k} has {what}" for k, one in enumerate(systems) for what in refused(one)]
     _raise_if_any(problems + find_problems(state_from_atoms(systems), potential))
 
 
@@ -74,6 +70,7 @@ def find_problems(state: State, potential: Potential) -> list[str]:
     problems = [f"system {k} has no atoms" for k in empty]
     problems += _not_finite(state)
     problems += _bad_masses(state)
+    problems += _bad_constraints(state)
     problems += _unknown_elements(state, potential)
     problems += _bad_cells(state)
     if torch.isfinite(state.positions).all() and not _bad_cells(state):
@@ -116,6 +113,25 @@ def _not_finite(state: State) -> list[str]:
 def _bad_masses(state: State) -> list[str]:
     wrong = ~((state.masses > 0.0) & torch.isfinite(state.masses))
     return [f"masses must be positive: {_atoms_where(state, wrong)}"] if wrong.any() else []
+
+
+def _bad_constraints(state: State) -> list[str]:
+    if state.fixed_atoms is None and state.fixed_centre is None:
+        return []
+    atoms, problems = atoms_per_system(state).tolist(), []
+    for k in range(state.n_systems):
+        mine = state.system_idx == k
+        fixed = 0 if state.fixed_atoms is None else int(state.fixed_atoms[mine].sum())
+        fixes_centre = state.fixed_centre is not None and bool(state.fixed_centre[k])
+        if fixed and fixed == atoms[k]:
+            problems.append(f"all atoms of system {k} are fixed: nothing is left to move")
+        elif fixes_centre and fixed:
+            problems.append(
+                f"system {k} has fixed atoms, and its centre of mass is fixed too; choose one"
+            )
+        elif fixes_centre and atoms[k] == 1:
+            problems.append(f"system {k} is one atom, whose centre of mass is fixed: nothing moves")
+    return problems
 
 
 def _unknown_elements(state: State, potential: Potential) -> list[str]:

@@ -45,6 +45,14 @@ class SystemConfig(Section):
         default=(1, 1, 1),
         description="repeats along the three lattice vectors, with velocities of their own",
     )
+    fixed_atoms: Annotated[tuple[Annotated[int, Field(ge=0)], ...], FROM_LIST] = Field(
+        default=(),
+        description="atoms of the structure, from 0, that do not move, beside those that it fixes "
+        "itself (FixAtoms, selective dynamics)",
+    )
+    fixed_centre_of_mass: bool = Field(
+        default=False, description="Langevin dynamics without diffusion of the whole"
+    )
 
 
 class ModelConfig(Section):

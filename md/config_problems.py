@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fastequi.errors import InputError
+from fastequi.md.constraints.from_ase import missing_atoms
 from fastequi.md.structure import read_structure
 from fastequi.settings_problems import Vocabulary, directory_problem, model_problem, value_at
 
@@ -27,6 +28,10 @@ _ALIASES = {
     "mask": "barostat_axes",
     "n_steps": "steps",
     "nsteps": "steps",
+    "fix_atoms": "fixed_atoms",
+    "frozen_atoms": "fixed_atoms",
+    "fix_com": "fixed_centre_of_mass",
+    "fixcm": "fixed_centre_of_mass",
     "file": "structure",
     "struct": "structure",
     "path": "name",
@@ -58,6 +63,7 @@ VOCABULARY = Vocabulary(
     not_offered=_NOT_OFFERED,
     expected={
         "system.supercell": "three whole numbers above 0, for example [2, 2, 2]",
+        "system.fixed_atoms": "a list of whole numbers from 0, for example [0, 1, 2]",
         "model.name": "a name or a path in quotes, or a list of two or more of them",
     },
 )
@@ -105,6 +111,12 @@ def _structure_problem(raw: dict[str, Any]) -> Iterator[str]:
     structure, index = value_at(raw, ("system", "structure")), value_at(raw, ("system", "index"))
     if isinstance(structure, str):
         try:
-            read_structure(structure, index if type(index) is int else -1)
+            atoms = read_structure(structure, index if type(index) is int else -1)
         except InputError as error:
             yield f"system.structure: {error}"
+            return
+        fixed = value_at(raw, ("system", "fixed_atoms"))
+        if isinstance(fixed, list) and all(type(k) is int and k >= 0 for k in fixed):
+            wrong = missing_atoms(atoms, fixed)
+            if wrong:
+                yield f"system.fixed_atoms: {wrong}"

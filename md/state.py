@@ -16,6 +16,7 @@ from torch import Tensor
 from fastequi.errors import InputError
 from fastequi.graph import volumes
 from fastequi.md.batch import Batch
+from fastequi.md.constraints.from_ase import fix_, fixed_atoms, fixes_centre_of_mass
 from fastequi.units import (
     ASE_VELOCITY_A_PER_FS,
     BOLTZMANN_eV_PER_K,
@@ -30,7 +31,7 @@ EXACT_VELOCITIES = "velocities_A_per_fs"
 class _Remembered:
     """Room for what a state works out once, which is no part of it."""
 
-    __slots__ = ("_batch", "_masses")
+    __slots__ = ("_batch", "_of")
 
 
 @dataclass(slots=True)
@@ -50,6 +51,8 @@ class State(_Remembered):
     stress          [systems, 3, 3]  eV/Å³, ASE's sign; NaN where the cell has no volume
     step            int              steps done; in a chunk a tensor [] of the device: see Chunk
     extra           name -> tensor   what the integrator declares and nobody else looks into
+    fixed_atoms     [atoms]          bool, which atoms do not move; None where all do
+    fixed_centre    [systems]        bool, whose centre of mass does not move; None where all may
     """
 
     positions: Tensor
@@ -65,6 +68,8 @@ class State(_Remembered):
     stress: Tensor
     step: int = 0
     extra: dict[str, Tensor] = field(default_factory=dict)
+    fixed_atoms: Tensor | None = None
+    fixed_centre: Tensor | None = None
 
     @property
     def n_atoms(self) -> int:
@@ -80,12 +85,17 @@ class State(_Remembered):
 
     @property
     def batch(self) -> Batch:
-        """What follows from masses and systems; made again where these have changed."""
-        key = self.masses, self.masses._version, self.system_idx
-        if getattr(self, "_batch", None) is None or not _is(self._masses, key):
-            self._batch = Batch.of(self.masses, self.system_idx, self.n_systems)
-            self._masses = key
+        """What follows from masses, systems and constraints; made again where these change."""
+        of = self.masses, self.system_idx, self.fixed_atoms, self.fixed_centre
+        if getattr(self, "_batch", None) is None or not self._is_of(of):
+            masses, system_idx, *fixed = of
+            self._batch = Batch.of(masses, system_idx, self.n_systems, *fixed)
+            self._of = [(tensor, _version(tensor)) for tensor in of]
         return self._batch
+
+    def _is_of(self, tensors: Sequence[Tensor | None]) -> bool:
+        pairs = zip(self._of, tensors, strict=True)
+        return all(old is new and version == _version(new) for (old, version), new in pairs)
 
     def moving(self) -> dict[str, Tensor]:
         """The tensors that steps write into, by name."""
@@ -121,6 +131,7 @@ MOVING = ("positions", "velocities", "cell", "forces", "energy", "energies", "st
 def state_from_atoms(atoms: Atoms | Sequence[Atoms], device: torch.device | str = "cpu") -> State:
     """One system, or a batch of them, at step 0 with the velocities that the atoms carry.
 
+    Constraints are taken over as `fastequi.md.constraints.from_ase` says; fixed atoms are at rest.
     Energies and forces are NaN: results of an attached calculator are not taken over.
     Raises InputError for an empty list.
     """
@@ -136,9 +147,12 @@ def state_from_atoms(atoms: Atoms | Sequence[Atoms], device: torch.device | str 
     def unknown(*shape: int) -> Tensor:
         return torch.full(shape, torch.nan, dtype=torch.float64, device=device)
 
+    fixed = [fixed_atoms(s) for s in systems]
+    centres = [np.array([fixes_centre_of_mass(s)]) for s in systems]
+    moving = [velocities_A_per_fs(s) * ~f[:, None] for s, f in zip(systems, fixed, strict=True)]
     return State(
         positions=stacked([s.positions.astype(np.float64) for s in systems]),
-        velocities=stacked([velocities_A_per_fs(s) for s in systems]),
+        velocities=stacked(moving),
         masses=stacked([s.get_masses().astype(np.float64) for s in systems]),
         atomic_numbers=stacked([s.numbers.astype(np.int64) for s in systems]),
         cell=stacked([s.cell.array[None].astype(np.float64) for s in systems]),
@@ -148,6 +162,8 @@ def state_from_atoms(atoms: Atoms | Sequence[Atoms], device: torch.device | str 
         energy=unknown(n_systems),
         energies=unknown(n_atoms),
         stress=unknown(n_systems, 3, 3),
+        fixed_atoms=stacked(fixed) if np.concatenate(fixed).any() else None,
+        fixed_centre=stacked(centres) if np.concatenate(centres).any() else None,
     )
 
 
@@ -195,6 +211,10 @@ def state_to_atoms(state: State) -> list[Atoms]:
             pbc=host.pbc[k].numpy(),
         )
         set_velocities_A_per_fs(atoms, host.velocities[mine].numpy())
+        if host.fixed_atoms is not None:
+            fix_(atoms, torch.nonzero(host.fixed_atoms[mine]).squeeze(1).tolist())
+        if host.fixed_centre is not None:
+            fix_(atoms, [], centre_of_mass=bool(host.fixed_centre[k]))
         results = {
             "energy": host.energy[k].numpy(),
             "forces": host.forces[mine].numpy(),
@@ -214,8 +234,8 @@ def atoms_per_system(state: State) -> Tensor:
     return torch.bincount(state.system_idx, minlength=state.n_systems)
 
 
-def _is(a: tuple[Tensor, int, Tensor], b: tuple[Tensor, int, Tensor]) -> bool:
-    return a[0] is b[0] and a[1] == b[1] and a[2] is b[2]
+def _version(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor._version
 
 
 def kinetic_energy(state: State) -> Tensor:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from ase.constraints import FixAtoms, FixCom
 
 from fastequi.errors import InputError, PhysicsError
 from fastequi.graph import Graph
@@ -163,6 +164,48 @@ def test_a_system_of_a_batch_moves_as_it_does_alone(name: str, own: dict[str, ob
         torch.testing.assert_close(batch.positions[mine], alone.positions, rtol=0.0, atol=1e-10)
         torch.testing.assert_close(batch.velocities[mine], alone.velocities, rtol=0.0, atol=1e-12)
         torch.testing.assert_close(batch.cell[k], alone.cell[0], rtol=0.0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_fixed_atoms_stay_through_a_restart_from_the_disk(name: str, tmp_path: Path) -> None:
+    """Where an ensemble cannot hold them, it says so; beside them, a system moves as it does alone.
+
+    A fixed centre of mass goes through the same.
+    """
+    held, free = bulk("Ar", a=5.3, cubic=True).repeat(2), bulk("Ar").repeat(3)
+    held.set_constraint(FixAtoms(range(8)))
+    free.set_constraint(FixCom())
+
+    def start(systems: list[Atoms], seeds: list[int]) -> Simulation:
+        state = state_from_atoms(systems)
+        maxwell_boltzmann_(state, 60.0, seeds)
+        seeded = {"seed": seeds} if "seed" in parameters(EVERY[name]) else {}
+        return Simulation(state, LennardJones(), integrator_of(name, timestep_fs=3.0, **seeded))
+
+    if name.startswith("npt"):
+        with pytest.raises(InputError, match=f"atoms are fixed, which {name} cannot hold"):
+            start([held, free], [5, 6])
+        return
+    whole, first, alone = (
+        start([held, free], [5, 6]),
+        start([held, free], [5, 6]),
+        start([free], [6]),
+    )
+    whole.run(30)
+    first.run(13)
+    path = write_checkpoint(tmp_path, checkpoint_of(first.state, {}, {}))
+    second = start([held, free], [5, 6])
+    second = Simulation(state_of(read_checkpoint(path)), LennardJones(), second.integrator)
+    second.forces_are_current = True
+    second.run(17)
+    assert same_bits(second.state, whole.state)
+    assert np.array_equal(whole.state.positions[:8].numpy(), held.positions[:8])
+    assert float(whole.state.velocities[:8].abs().max()) == 0.0
+    assert float((whole.state.positions[8:32] - torch.tensor(held.positions[8:])).abs().min()) > 0.0
+    alone.run(30)
+    torch.testing.assert_close(
+        whole.state.positions[32:], alone.state.positions, rtol=0, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -11,6 +11,7 @@ from fastequi._version import __version__
 from fastequi.cli.threads import describe_threads
 from fastequi.dispersion import Corrected
 from fastequi.md.analysis.thermodynamics import slope
+from fastequi.md.constraints.from_ase import fixed_atoms, fixes_centre_of_mass
 from fastequi.md.state import kinetic_energy
 from fastequi.md.trajectory.directory import LOG, own_files
 from fastequi.md.trajectory.log import read_log
@@ -39,7 +40,7 @@ def describe(setup: Setup, resume: bool) -> dict[str, str]:
     step = setup.simulation.state.step
     total_ps = dynamics.steps * dynamics.timestep_fs * 1e-3
     return {
-        "atoms": f"{len(setup.atoms)} ({setup.atoms.get_chemical_formula()})",
+        "atoms": f"{len(setup.atoms)} ({setup.atoms.get_chemical_formula()}){_fixed(setup)}",
         "cell": _cell(setup),
         "model": f"{potential.name}, {potential.dtype_name}, cutoff {potential.cutoff:g} Å",
         **({"dispersion": potential.damping.description} if is_corrected else {}),
@@ -114,6 +115,12 @@ def physics(log: Path, description: Mapping[str, object], atoms: int) -> str:
 
 def _number(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _fixed(setup: Setup) -> str:
+    fixed = int(fixed_atoms(setup.atoms).sum())
+    centre = ", centre of mass fixed" if fixes_centre_of_mass(setup.atoms) else ""
+    return f", {fixed} of them fixed" if fixed else centre
 
 
 def _cell(setup: Setup) -> str:

@@ -26,6 +26,12 @@ def check_coupling(coupling: Coupling) -> None:
 def check_cells(state: State, coupling: Coupling, ensemble: str) -> None:
     """Raise InputError unless every cell has a volume and is periodic where it may change."""
     problems = []
+    if state.fixed_atoms is not None:
+        problems.append(
+            f"atoms are fixed, which {ensemble} cannot hold: a cell that changes moves all its "
+            "atoms, and what holds some of them would press on it. nvt-* can; fixed_centre_of_mass "
+            "holds the whole in place"
+        )
     volume = volumes(state.cell).tolist()
     for k in range(state.n_systems):
         cell, pbc = state.cell[k].cpu(), state.pbc[k].cpu()

@@ -43,7 +43,7 @@ class VelocityRescaling(HeatBath):
         return stochastic_rescaling_(state, time, temperature, dt, noise)
 
     def degrees_of_freedom(self, state: State) -> Tensor:
-        """3N - 3: the motion of the centre of mass is conserved; 3 for a single atom."""
+        """3N - 3: the motion of the centre of mass is conserved; see `fastequi.md.velocities`."""
         return internal_degrees_of_freedom(state)
 
     def thermal_energy(self, state: State) -> Tensor:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -17,7 +16,8 @@ from fastequi.md.integrators.heat_bath import Bath, HeatBath
 from fastequi.md.integrators.integrator import PerBatch, check_positive
 from fastequi.md.integrators.steps import ornstein_uhlenbeck_
 from fastequi.md.ramps import Target
-from fastequi.md.state import State, atoms_per_system, kinetic_energy
+from fastequi.md.state import State, kinetic_energy
+from fastequi.md.velocities import all_degrees_of_freedom
 from fastequi.settings import Positive
 
 
@@ -46,8 +46,8 @@ class LangevinBAOAB(HeatBath):
         return kinetic_energy(state) - before
 
     def degrees_of_freedom(self, state: State) -> Tensor:
-        """3N: the bath exchanges momentum too."""
-        return 3.0 * atoms_per_system(state).to(torch.float64)
+        """3N: the bath exchanges momentum too. Less what is fixed."""
+        return all_degrees_of_freedom(state)
 
     def thermal_energy(self, state: State) -> Tensor:
         """All kinetic energy [systems] in eV."""

@@ -240,7 +240,7 @@ class MartynaTobiasKlein(Integrator):
         return self.timestep_fs * state.extra["strain_rate"].abs().amax(dim=(1, 2))
 
     def degrees_of_freedom(self, state: State) -> Tensor:
-        """3N - 3: the motion of the centre of mass is conserved; 3 for a single atom."""
+        """3N - 3: the motion of the centre of mass is conserved; see `fastequi.md.velocities`."""
         return internal_degrees_of_freedom(state)
 
     def thermal_energy(self, state: State) -> Tensor:

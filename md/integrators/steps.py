@@ -13,8 +13,9 @@ from fastequi.md.velocities import thermal_speed
 
 
 def kick_(state: State, time_fs: float) -> None:
-    """Velocities under constant forces: v += t F / m."""
+    """Velocities under constant forces: v += t F / m; fixed atoms, as if infinitely heavy, stay."""
     state.velocities.addcmul_(state.forces, state.batch.acceleration, value=time_fs)
+    state.batch.hold_centre_(state.velocities)
 
 
 def drift_(state: State, time_fs: float) -> None:
@@ -33,6 +34,7 @@ def ornstein_uhlenbeck_(
     strength = math.sqrt(-math.expm1(-2.0 * friction_per_fs * time_fs))
     thermal = thermal_speed(state, temperature).unsqueeze(1)
     state.velocities.mul_(decay).addcmul_(noise, thermal, value=strength)
+    state.batch.hold_centre_(state.velocities)
 
 
 def scale_internal_(state: State, internal: Tensor, factor: Tensor) -> None:

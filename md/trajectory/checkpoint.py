@@ -22,7 +22,7 @@ def checkpoint_of(
     values = {f.name: getattr(state, f.name) for f in fields(state) if f.name != "extra"}
     values |= {f"{_EXTRA}{name}": tensor for name, tensor in state.extra.items()}
     tensors = on_host({name: value for name, value in values.items() if isinstance(value, Tensor)})
-    numbers = {name: value for name, value in values.items() if name not in tensors}
+    numbers = {n: v for n, v in values.items() if n not in tensors and v is not None}
     return Checkpoint(tensors, numbers, dict(fingerprint), {}, dict(elapsed_s))
 
 

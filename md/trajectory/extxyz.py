@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 from ase.io.extxyz import write_extxyz
 
+from fastequi.md.constraints.from_ase import fixed_atoms
 from fastequi.md.state import EXACT_VELOCITIES
 from fastequi.storage.appending import AppendFile
 
@@ -27,6 +29,7 @@ _COLUMNS = ("positions", "masses", "momenta", "forces", EXACT_VELOCITIES)
 def extxyz_text(frame: Atoms, exact_velocities: bool = True) -> str:
     """A frame as text: symbols and `_COLUMNS`; cell, energy, stress, step, time_ps in its header.
 
+    Where atoms are fixed, a last column, move_mask, says which are not; ASE reads FixAtoms there.
     exact_velocities: whether velocities in Å/fs are written beside the momenta.
     """
     arrays = {**frame.arrays, **(frame.calc.results if frame.calc else {})}
@@ -34,20 +37,26 @@ def extxyz_text(frame: Atoms, exact_velocities: bool = True) -> str:
         arrays.pop(EXACT_VELOCITIES, None)
     columns = [name for name in _COLUMNS if name in arrays]
     table = np.column_stack([arrays[name] for name in columns])
-    rows = zip(frame.get_chemical_symbols(), table.tolist(), strict=True)
-    lines = [f"{symbol:<2} {' '.join(map(repr, numbers))}\n" for symbol, numbers in rows]
-    return f"{len(frame)}\n{_header(frame, columns)}\n{''.join(lines)}"
+    fixed = fixed_atoms(frame)
+    ends = [" F" if held else " T" for held in fixed] if fixed.any() else [""] * len(frame)
+    rows = zip(frame.get_chemical_symbols(), table.tolist(), ends, strict=True)
+    lines = [f"{symbol:<2} {' '.join(map(repr, numbers))}{end}\n" for symbol, numbers, end in rows]
+    header = _header(frame, columns, bool(fixed.any()))
+    return f"{len(frame)}\n{header}\n{''.join(lines)}"
 
 
-def _header(frame: Atoms, columns: list[str]) -> str:
-    """The second line of a frame, as ASE writes it for the first atom alone."""
+def _header(frame: Atoms, columns: list[str], has_fixed: bool) -> str:
+    """The second line of a frame, as ASE writes it for the first atom alone, as if it were fixed
+    where any is."""
     atom = frame[:1]
+    atom.set_constraint(FixAtoms([0]) if has_fixed else None)
     results = frame.calc.results if frame.calc else {}
     if "forces" in results:
         results = results | {"forces": results["forces"][:1]}
     atom.calc = SinglePointCalculator(atom, **results)
     text = StringIO()
-    write_extxyz(text, [atom], columns=["symbols", *columns])
+    mask = ["move_mask"] if has_fixed else []
+    write_extxyz(text, [atom], columns=["symbols", *columns, *mask])
     return text.getvalue().splitlines()[1]
 
 

@@ -19,6 +19,7 @@ from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 from fastequi._version import __version__
 from fastequi.errors import InputError
+from fastequi.md.constraints.from_ase import fix_, fixed_atoms
 from fastequi.md.state import set_velocities_A_per_fs, velocities_A_per_fs
 from fastequi.storage.durable import fsync, replace_durably
 
@@ -37,6 +38,7 @@ ELEMENTS = {
     "observables/stress": "eV Angstrom-3",
 }
 _STEP, _TIME = f"{GROUP}/position/step", f"{GROUP}/position/time"
+_FIXED = f"{GROUP}/fixed"  # bool [atoms], ours: the standard has no word for it
 _SMALL_CHUNK = 256  # frames per chunk of the numbers that a frame has only one of
 
 
@@ -138,6 +140,8 @@ def _create_layout(file: h5py.File, frame: Atoms) -> None:
     file[f"{GROUP}/species"] = frame.numbers
     file[f"{GROUP}/mass"] = frame.get_masses()
     file[f"{GROUP}/mass"].attrs["unit"] = "u"
+    if fixed_atoms(frame).any():
+        file[_FIXED] = fixed_atoms(frame)
 
 
 def _growing(file: h5py.File, path: str, shape: tuple[int, ...], dtype: type) -> h5py.Dataset:
@@ -244,6 +248,8 @@ def read_frame(file: h5py.File, index: int) -> Atoms:
         },
     )
     set_velocities_A_per_fs(atoms, velocities)
+    if _FIXED in file:
+        fix_(atoms, np.flatnonzero(_dataset(file, _FIXED)[()]).tolist())
     results = {"energy": float(energy), "forces": forces / KJ_PER_MOL_PER_eV}
     if np.isfinite(stress).all():
         results["stress"] = full_3x3_to_voigt_6_stress(stress)

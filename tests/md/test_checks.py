@@ -6,7 +6,7 @@ import ase.build
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixCom, FixedPlane
 
 from fastequi.errors import InputError
 from fastequi.md.checks import check_atoms
@@ -102,7 +102,15 @@ def test_masses_and_constraints() -> None:
     assert "masses must be positive: atom 1 (Ar), atom 2 (Ar)" in complaint(atoms)
     atoms = argon()
     atoms.set_constraint(FixAtoms([0]))
-    assert "constraints (FixAtoms)" in complaint(atoms)
+    check_atoms(atoms, ARGON)
+    atoms.set_constraint([FixAtoms([0]), FixCom()])
+    assert "system 0 has fixed atoms, and its centre of mass is fixed too" in complaint(atoms)
+    atoms.set_constraint(FixAtoms([0, 1, 2, 3]))
+    assert "all atoms of system 1 are fixed" in complaint([argon(), atoms])
+    lonely = Atoms("Ar", constraint=FixCom())
+    assert "one atom, whose centre of mass is fixed" in complaint(lonely)
+    atoms.set_constraint(FixedPlane(0, (0, 0, 1)))
+    assert "system 0 has constraints (FixedPlane)" in complaint(atoms)
 
 
 def test_all_problems_are_listed_at_once_and_a_simulation_does_not_start() -> None:
