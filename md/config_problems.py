@@ -26,6 +26,12 @@ _ALIASES = {
     "barostat_time": "barostat_time_fs",
     "compressibility": "compressibility_per_GPa",
     "mask": "barostat_axes",
+    "fmax": "force_limit_eV_per_A",
+    "force_limit": "force_limit_eV_per_A",
+    "smax": "stress_limit_GPa",
+    "stress_limit": "stress_limit_GPa",
+    "optimiser": "optimizer",
+    "minimizer": "optimizer",
     "n_steps": "steps",
     "nsteps": "steps",
     "fix_atoms": "fixed_atoms",
@@ -54,7 +60,7 @@ _ALIASES = {
 _NOT_OFFERED = {
     "dynamics.ensemble": (
         "nvt-berendsen", "npt-mttk", "npt-csvr", "npt-berendsen",
-        "npt-langevin", "nph", "minimize", "nvt", "npt",
+        "npt-langevin", "nph", "nvt", "npt",
     ),
 }  # fmt: skip
 

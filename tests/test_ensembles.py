@@ -48,6 +48,9 @@ ToyThermostat = toy_kind()
 EVERY = {**INTEGRATORS, ToyThermostat.ensemble: ToyThermostat}
 Dynamics = with_own_keys(SharedDynamics, EVERY)
 
+#: Limits that no minimisation reaches in the steps of these tests.
+TIGHT = {"force_limit_eV_per_A": 1e-13, "stress_limit_GPa": 1e-13}
+
 #: Parameters with which an ensemble does what it does not by default.
 VARIANTS: list[tuple[str, dict[str, object]]] = [
     *((name, {}) for name in EVERY),
@@ -57,6 +60,8 @@ VARIANTS: list[tuple[str, dict[str, object]]] = [
     ("npt-scr", {"coupling": "flexible", "compressibility_per_GPa": 0.3}),
     ("npt-mtk", {"coupling": "axes", "pressure_GPa": [0.1, 0.3], "barostat_axes": "xy"}),
     ("npt-mtk", {"coupling": "flexible", "temperature_K": Ramp(60.0, 30.0, 25)}),
+    ("minimize", {"optimizer": "fire", "coupling": "axes", "barostat_axes": "xz", **TIGHT}),
+    ("minimize", {"coupling": "flexible", "pressure_GPa": [0.1, 0.3], **TIGHT}),
 ]
 
 
@@ -64,7 +69,10 @@ SHEAR = np.eye(3) + 0.03 * np.array([[0, 1, 0], [1, 0, 0.5], [0, 0.5, 1]])
 
 
 def argon() -> State:
-    state = state_from_atoms([bulk("Ar", a=5.3, cubic=True).repeat(2), bulk("Ar").repeat(3)])
+    systems = [bulk("Ar", a=5.3, cubic=True).repeat(2), bulk("Ar").repeat(3)]
+    for atoms in systems:
+        atoms.rattle(0.05, seed=1)
+    state = state_from_atoms(systems)
     maxwell_boltzmann_(state, 60.0, seed=1)
     return state
 
@@ -73,6 +81,10 @@ def integrator_of(name: str, **own: object) -> Integrator:
     """With its defaults, as md.toml makes it, and parameters of its own."""
     settings = Dynamics(ensemble=name, steps=1)
     defaults = {key: getattr(settings, key) for key in parameters(EVERY[name])}
+    if name == "minimize":
+        defaults |= TIGHT
+    if not EVERY[name].is_dynamics:
+        own.pop("timestep_fs", None)
     return EVERY[name](**{**defaults, **own})
 
 
@@ -142,11 +154,15 @@ def test_a_failure_goes_back_to_the_last_good_step(name: str) -> None:
     *((name, {}) for name in EVERY),
     ("npt-scr", {"coupling": "flexible", "compressibility_per_GPa": 0.3}),
     ("npt-mtk", {"coupling": "flexible", "pressure_GPa": 0.2}),
+    ("minimize", {"optimizer": "fire"}),
+    ("minimize", {"coupling": "flexible", "pressure_GPa": 0.2}),
 ])  # fmt: skip
 def test_a_system_of_a_batch_moves_as_it_does_alone(name: str, own: dict[str, object]) -> None:
     """Systems of different size, shape, temperature; the noise of a system is that of its seed."""
     systems = [bulk("Ar", a=5.3, cubic=True).repeat(2), bulk("Ar").repeat(3), bulk("Ar").repeat(2)]
     systems[1].set_cell(systems[1].cell.array @ SHEAR, scale_atoms=True)
+    for k, atoms in enumerate(systems):
+        atoms.rattle(0.05, seed=k)
     temperatures, seeds = [60.0, 30.0, 90.0], [5, 6, 7]
     seeded = "seed" in parameters(EVERY[name])
 
@@ -173,6 +189,8 @@ def test_fixed_atoms_stay_through_a_restart_from_the_disk(name: str, tmp_path: P
     A fixed centre of mass goes through the same.
     """
     held, free = bulk("Ar", a=5.3, cubic=True).repeat(2), bulk("Ar").repeat(3)
+    free.rattle(0.05, seed=1)
+    held.rattle(0.05, seed=2)
     held.set_constraint(FixAtoms(range(8)))
     free.set_constraint(FixCom())
 

@@ -23,10 +23,15 @@ def check_coupling(coupling: Coupling) -> None:
         raise InputError(f"barostat_axes is {coupling.axes!r}; allowed: {', '.join(AXES)}")
 
 
-def check_cells(state: State, coupling: Coupling, ensemble: str) -> None:
-    """Raise InputError unless every cell has a volume and is periodic where it may change."""
+def check_cells(
+    state: State, coupling: Coupling, ensemble: str, moves_fixed_atoms: bool = False
+) -> None:
+    """Raise InputError unless every cell has a volume and is periodic where it may change.
+
+    moves_fixed_atoms: whether fixed atoms may go with the cell.
+    """
     problems = []
-    if state.fixed_atoms is not None:
+    if state.fixed_atoms is not None and not moves_fixed_atoms:
         problems.append(
             f"atoms are fixed, which {ensemble} cannot hold: a cell that changes moves all its "
             "atoms, and what holds some of them would press on it. nvt-* can; fixed_centre_of_mass "

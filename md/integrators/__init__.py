@@ -3,6 +3,7 @@
 from fastequi.md.integrators.csvr import VelocityRescaling
 from fastequi.md.integrators.integrator import Integrator
 from fastequi.md.integrators.langevin import LangevinBAOAB
+from fastequi.md.integrators.minimize import Minimize
 from fastequi.md.integrators.mtk import MartynaTobiasKlein
 from fastequi.md.integrators.nose_hoover import NoseHooverChain
 from fastequi.md.integrators.nve import VelocityVerlet
@@ -17,6 +18,7 @@ INTEGRATORS: dict[str, type[Integrator]] = {
         VelocityRescaling,
         CellRescaling,
         MartynaTobiasKlein,
+        Minimize,
     )
 }
 
@@ -26,6 +28,7 @@ __all__ = [
     "Integrator",
     "LangevinBAOAB",
     "MartynaTobiasKlein",
+    "Minimize",
     "NoseHooverChain",
     "VelocityRescaling",
     "VelocityVerlet",

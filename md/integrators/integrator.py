@@ -36,6 +36,7 @@ class Integrator(ABC):
 
     ensemble   the name of its row, as md.toml has it
     method     how it moves atoms, in a word or two
+    is_dynamics  whether atoms move in time, by velocities that have a temperature
 
     An integrator never changes. What the future depends on is in `State`, or is declared by
     `extra_state` and then in `State.extra`: snapshots, checkpoints and devices follow from there.
@@ -43,6 +44,7 @@ class Integrator(ABC):
 
     ensemble: ClassVar[str]
     method: ClassVar[str]
+    is_dynamics: ClassVar[bool] = True
     timestep_fs: float
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -78,6 +80,10 @@ class Integrator(ABC):
         Looked at between chunks of steps: a system that is done must stay as it is.
         """
         return None
+
+    def more_columns(self, state: State) -> dict[str, Tensor]:
+        """Numbers [systems] that it has for the log beside those of every ensemble."""
+        return {}
 
     def extra_state(self, state: State) -> dict[str, Tensor]:
         """What this ensemble needs in `State.extra`, as it is before the first step.
