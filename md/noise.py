@@ -5,11 +5,12 @@ function of where it is used and of nothing that came before, so a run does not 
 batching, restarts or devices, and there is no state to save. (On a GPU the words are the same; the
 logarithms and sines of normal numbers differ from a CPU's in their last bits.)
 
-    key     = the 64-bit seed                                   (2 words of 32 bits)
+    key     = the 64-bit seed and the atoms of the system, mixed (2 words of 32 bits)
     counter = step (2 words), atom within its system (1 word),
               stream + 256 * replica (1 word)
 
 Seed and step are in different words: seed 42 at step 8 has nothing to do with seed 43 at step 7.
+Systems of different size that run with one seed, as a default is, have nothing in common either.
 """
 
 import math
@@ -24,10 +25,11 @@ from fastequi.errors import InputError
 #: What the numbers are for; each use has its own stream.
 THERMOSTAT_STREAM, VELOCITIES_STREAM, BAROSTAT_STREAM = 0, 1, 2
 
-_MASK32 = 0xFFFFFFFF
+_MASK32, _MASK64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
+_GOLDEN = 0x9E3779B97F4A7C15  # SplitMix64's gamma: 2⁶⁴ over the golden ratio, odd
 
 
 def philox4x32(counter: Tensor, key: Tensor) -> Tensor:
@@ -61,7 +63,7 @@ def _column(words: tuple[int, int], device: torch.device) -> Tensor:
 class AtomNoise:
     """Normal noise for the atoms of a batch of systems.
 
-    key [2, atoms] words of the seed, atom [atoms] within its system, replica [atoms]: its counters.
+    key [2, atoms] words of seed and size, atom [atoms] within its system, replica [atoms]: its counters.
 
     seed: an integer gives system k the key (seed, replica k); a sequence gives system k the key
     (seed[k], replica 0), so that it sees the noise that it sees alone with that seed.
@@ -70,9 +72,9 @@ class AtomNoise:
     def __init__(self, seed: int | Sequence[int], system_idx: Tensor) -> None:
         """system_idx [atoms], sorted. Raises InputError for a sequence of the wrong length."""
         n_systems = int(system_idx.max()) + 1 if system_idx.numel() else 0
-        words, replicas = _keys(seed, n_systems)
         device = system_idx.device
         counts = torch.bincount(system_idx, minlength=n_systems)
+        words, replicas = _keys(seed, counts.tolist())
         first = counts.cumsum(0) - counts
         replica = torch.tensor(replicas, dtype=torch.int64, device=device)
         self.system_idx = system_idx
@@ -118,8 +120,9 @@ def normal_noise(seed: int | Sequence[int], step: int, stream: int, system_idx: 
     return AtomNoise(seed, system_idx).normal(step, stream)
 
 
-def _keys(seed: int | Sequence[int], n_systems: int) -> tuple[list[list[int]], list[int]]:
-    """Key words and replica of each system."""
+def _keys(seed: int | Sequence[int], counts: Sequence[int]) -> tuple[list[list[int]], list[int]]:
+    """Key words and replica of each system of so many atoms."""
+    n_systems = len(counts)
     if isinstance(seed, int):
         seeds, replicas = [seed] * n_systems, list(range(n_systems))
     else:
@@ -128,7 +131,20 @@ def _keys(seed: int | Sequence[int], n_systems: int) -> tuple[list[list[int]], l
         raise InputError(f"{len(seeds)} seeds for {n_systems} systems; give one, or one per system")
     if any(not 0 <= s < 2**64 for s in seeds):
         raise InputError(f"seeds must be between 0 and 2**64 - 1; got {seeds}")
-    return [[s & _MASK32, s >> 32] for s in seeds], replicas
+    mixed = [_mixed(s + n * _GOLDEN) for s, n in zip(seeds, counts, strict=True)]
+    return [[key & _MASK32, key >> 32] for key in mixed], replicas
+
+
+def _mixed(z: int) -> int:
+    """64 bits of which each depends on all those of `z`, one to one.
+
+    The finaliser of SplitMix64: Steele, Lea & Flood, "Fast splittable pseudorandom number
+    generators" (OOPSLA 2014), figure 14.
+    """
+    z &= _MASK64
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK64
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK64
+    return z ^ (z >> 31)
 
 
 def _box_muller(words: Tensor) -> Tensor:

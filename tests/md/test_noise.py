@@ -80,6 +80,16 @@ def test_one_seed_makes_different_replicas_of_which_the_first_is_the_system_alon
     assert (noise[:2] - noise[2:]).abs().min() > 1e-3
 
 
+def test_systems_of_different_size_have_nothing_in_common_under_one_seed() -> None:
+    """Runs of their own, with the seed that is the default: their first atoms are not alike."""
+    draws = [
+        normal_noise(0, 0, VELOCITIES_STREAM, torch.zeros(n, dtype=torch.int64))[:2000]
+        for n in (2000, 2001, 2002, 4000)
+    ]
+    correlation = np.corrcoef([d.flatten().numpy() for d in draws]) - np.eye(len(draws))
+    assert np.abs(correlation).max() < 5.0 / np.sqrt(6000)
+
+
 def test_seeds_are_checked() -> None:
     idx = torch.tensor([0, 1])
     with pytest.raises(InputError, match="3 seeds for 2 systems"):

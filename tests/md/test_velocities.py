@@ -54,6 +54,19 @@ def test_each_system_has_its_temperature_and_its_seed() -> None:
     torch.testing.assert_close(cold.velocities, alone.velocities / 3**0.5, rtol=1e-12, atol=1e-18)
 
 
+def test_small_systems_of_different_size_are_not_all_cold_under_one_seed() -> None:
+    """2 to 40 atoms with seed 0, one after the other: as warm as independent draws."""
+    sizes = range(2, 41)
+    kT, ranks = BOLTZMANN_eV_PER_K * 300.0, []
+    for n in sizes:
+        state = gas(1, f"Ar{n}")
+        maxwell_boltzmann_(state, 300.0, 0)
+        law = stats.gamma(a=(3 * n - 3) / 2, scale=kT)
+        ranks.append(float(law.cdf(float(kinetic_energy(state)[0]))))
+    assert stats.kstest(ranks, "uniform").pvalue > 0.01
+    assert abs(np.corrcoef(ranks[:-1], ranks[1:])[0, 1]) < 0.4
+
+
 def test_temperatures_are_checked() -> None:
     with pytest.raises(InputError, match="2 temperatures for 3 systems"):
         maxwell_boltzmann_(gas(3, "Ar2"), [100.0, 300.0], 1)
