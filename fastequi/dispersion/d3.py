@@ -29,6 +29,8 @@ CUTOFFS = (40.0 * Bohr, 60.0 * Bohr)
 SKIN = 1.0
 #: How sharply references are told apart by coordination numbers (k3 in the paper).
 _SHARPNESS = 4.0
+#: A share of a reference that does not show in 1e-8 of a force.
+_NEGLIGIBLE = 1e-13
 #: Where xx yy zz yz xz xy stand in a matrix.
 _SYMMETRIC = [0, 5, 4, 5, 1, 3, 4, 3, 2]
 
@@ -93,9 +95,13 @@ class D3:
         near = torch.cat([images, images.new_zeros((len(images), 1))], dim=1)
         counted = sums.count(found.near, receivers, near, lists.radius)
         weights, slopes = _weights(found.of_atoms(counted)[:, 0], lists)
+        columns = _that_count(weights, slopes, lists)
 
-        far = torch.cat([images, weights[found.image_atom]], dim=1)
-        a_and_b = _a_and_b(weights, slopes, lists)[found.lane_atom].movedim(1, -1).contiguous()
+        far = torch.cat(
+            [images, weights.gather(1, columns[lists.element])[found.image_atom]], dim=1
+        )
+        a_and_b = _a_and_b(weights, slopes, lists, columns)
+        a_and_b = a_and_b[found.lane_atom].movedim(1, -1).contiguous()
         s6 = self.damping.s6
         direct = sums.pair_energies(found.far, receivers, far, lists.damping, a_and_b, s6)
         direct = found.of_atoms(direct)
@@ -149,14 +155,27 @@ def _weights(coordination: Tensor, lists: _Lists) -> tuple[Tensor, Tensor]:
     return torch.where(is_lost, last, weights), slopes
 
 
-def _a_and_b(weights: Tensor, slopes: Tensor, lists: _Lists) -> Tensor:
-    """A and B [atoms, elements, 2, references]: C6_ij = A_i·W_j, dC6_ij/dCN_i = B_i·W_j."""
+def _that_count(weights: Tensor, slopes: Tensor, lists: _Lists) -> Tensor:
+    """Of each element the references that any of its atoms is like now [elements, columns].
+
+    In a crystal that is two or three of five. Elements that have fewer are filled up with others.
+    """
+    counts = torch.maximum(weights, slopes.abs())
+    element = lists.element.unsqueeze(1).expand_as(counts)
+    most = torch.zeros_like(lists.tables.coordination).scatter_reduce(0, element, counts, "amax")
+    does = most > _NEGLIGIBLE
+    columns = torch.argsort(does, dim=1, descending=True, stable=True)
+    return columns[:, : int(does.sum(dim=1).max())]
+
+
+def _a_and_b(weights: Tensor, slopes: Tensor, lists: _Lists, columns: Tensor) -> Tensor:
+    """A and B [atoms, elements, 2, columns]: C6_ij = A_i·W_j, dC6_ij/dCN_i = B_i·W_j."""
     both, tables = torch.stack([weights, slopes], dim=1), lists.tables
-    n_elements, n_references = tables.coordination.shape
-    out = both.new_empty((len(both), n_elements, 2, n_references))
-    for z in range(n_elements):
+    out = both.new_empty((len(both), len(columns), 2, columns.shape[1]))
+    for z, c6 in enumerate(tables.c6):
         mine = torch.nonzero(lists.element == z).squeeze(1)
-        out[mine] = torch.einsum("axr,ers->aexs", both[mine], tables.c6[z])
+        kept = c6.gather(2, columns.unsqueeze(1).expand(-1, c6.shape[1], -1))
+        out[mine] = torch.einsum("axr,ers->aexs", both[mine], kept)
     return out
 
 

@@ -117,7 +117,9 @@ class _Printer:
             with f.loop(0, arg["elements"]) as element:
                 getattr(self, self.name)(cluster, cluster * arg["elements"] + element)
             for i, total in enumerate(self.sums):
-                self._put("out", cluster * len(self.sums) + i, total.get())
+                is_virial = len(self.sums) - i <= 6 and self.name != "count"
+                value = total.get() * (0.5 if is_virial else 1.0)  # half is the receiver's
+                self._put("out", cluster * len(self.sums) + i, value)
         return f.text()
 
     def count(self, cluster: Value, segment: Value) -> None:
@@ -141,6 +143,7 @@ class _Printer:
         R6, R8, q8 = (self._vector("damping", segment * 3 + i) for i in range(3))
         A = [self._vector("a_and_b", segment * 2 * n + i) for i in range(n)]
         zero, s6 = f.constant(0.0, "real", self.lanes), f.load(self.arg["s6"])
+        six_s6, eight_q8 = f.spread(s6 * 6.0, self.lanes), q8 * 8.0
         G = [Variable(f, zero) for _ in range(n)]
         with f.loop(*self._row(segment)) as entry:
             row, r, s = self._pair(entry)
@@ -150,7 +153,7 @@ class _Printer:
             t6, t8 = inverse * b, inverse * a
             st6, st8 = s * t6, s * t8
             value = t6 * s6 + q8 * t8
-            slope = (st6 * st6) * (s6 * 6.0) + (q8 * s) * (st8 * st8) * 8.0
+            slope = (st6 * st6) * six_s6 + (eight_q8 * s) * (st8 * st8)
             c6 = zero
             for i, total in enumerate(G):
                 w = self._number("senders", row + (3 + i))
@@ -188,11 +191,10 @@ class _Printer:
         return reciprocal(f, 1.0 + e), e, inverse
 
     def _add_forces(self, k: Value, r: list[Value], sums: list[Variable]) -> None:
-        """k r, and half of k r r."""
+        """k r and k r r."""
         kr = [k * component for component in r]
-        half = [component * 0.5 for component in kr]
         x, y, z = r
-        products = [half[0] * x, half[1] * y, half[2] * z, half[1] * z, half[0] * z, half[0] * y]
+        products = [kr[0] * x, kr[1] * y, kr[2] * z, kr[1] * z, kr[0] * z, kr[0] * y]
         for total, value in zip(sums, [*kr, *products], strict=True):
             total.add(value)
 
