@@ -1,8 +1,8 @@
 """1/x and 1/sqrt(x) of a vector of doubles without a division, printed as LLVM IR.
 
 Divisions and roots of wide vectors take as long as twenty other operations. A guess from the bits
-of x (right to 12 %, 3 %) is made better two or three times, each of which cubes its error: right to the last bit or two, a
-root after two times to 2e-12. For normal positive x.
+of x (right to 12 %, 3 %) is made better two or three times, each of which cubes its error: right
+to the last bit or two; a root, after two times, to 2e-12. For normal positive x.
 """
 
 from fastequi.kernels.llvm.ir import Function, Value
