@@ -53,7 +53,7 @@ class FusedNequIP:
         graph = graph.to(self.network.device)
         vectors = edge_vectors(graph)
         order, walk = self._bound(graph.atomic_numbers)
-        a = arrange(graph, order, vectors, self.network.dtype, self._cutoff_scale(graph))
+        a = arrange(graph, order, vectors, self.network.dtype, self.cutoff_scale(graph))
         found = walk.energies(a, self.tables, lean=graph.n_atoms > LEAN_FROM)
         energies = a.atoms_back(found[0])
         gradient = a.edges_back(walk.gradient(a, self.tables, *found[1:]))
@@ -73,7 +73,7 @@ class FusedNequIP:
         if not self.is_compiled or graph.n_atoms > step.MOST_ATOMS:
             return CutCall(self, graph)
         graph = graph.to(self.network.device)
-        scale = self._cutoff_scale(graph)
+        scale = self.cutoff_scale(graph)
         if isinstance(last, ForceProgram) and last.is_of(self.walk, graph.atomic_numbers):
             last.take_(graph, scale)
             return last
@@ -88,7 +88,8 @@ class FusedNequIP:
             self._last = now, order, self.walk.of(order)
         return self._last[1:]
 
-    def _cutoff_scale(self, graph: Graph) -> Tensor | None:
+    def cutoff_scale(self, graph: Graph) -> Tensor | None:
+        """Per edge, as in `Edges`; None where all cutoffs are the same."""
         if not self.network.spec.pair_cutoffs:
             return None
         species = self.network.species(graph.atomic_numbers)

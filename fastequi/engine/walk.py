@@ -106,7 +106,7 @@ class BoundWalk:
         """
         x, steps = [self.first_x.detach()], []
         for k, parts in enumerate(self.parts):
-            sent, send = self._sent(k, x)
+            sent, send = self._sent(k, x, a)
             summed = self.walk.operations.forward(*self._arguments(k, a, sent, weights))
             y, mix = parts.mix.forward(summed, x)
             x, gate = parts.gate.forward(y)
@@ -139,7 +139,7 @@ class BoundWalk:
         (gy,) = parts.gate.vjp(gate, g)
         g.clear()
         gm, gx = parts.mix.vjp(step.mix, gy)
-        sent, send = self._sent_again(k, steps) if step.sent is None else (step.sent, step.send)
+        sent, send = self._sent_again(k, steps, a) if step.sent is None else (step.sent, step.send)
         if not self.walk.training:
             steps.pop()
         del gate, gy, step
@@ -148,19 +148,22 @@ class BoundWalk:
         if gs is None:
             return []
         del gm, sent
+        if a.halo is not None:
+            gs = a.halo.returned(gs)
         (gx,) = parts.send.vjp(send, gs, onto=gx or None)
         return gx
 
-    def _sent_again(self, k: int, steps: list[Step]) -> tuple[Blocks, Any]:
+    def _sent_again(self, k: int, steps: list[Step], a: Arrangement) -> tuple[Blocks, Any]:
         """As `_sent`, from what the gate before was given."""
         x = self.parts[k - 1].gate.forward(steps[k - 1].y)[0] if k else []
-        return self._sent(k, x)
+        return self._sent(k, x, a)
 
-    def _sent(self, k: int, x: Blocks) -> tuple[Blocks, Any]:
+    def _sent(self, k: int, x: Blocks, a: Arrangement) -> tuple[Blocks, Any]:
         """What senders send, and what the part has kept; in the first layer, species send."""
         if k == 0:
             return [block.detach() for block in self.first_sent], None
-        return self.parts[k].send.forward(x)
+        sent, kept = self.parts[k].send.forward(x)
+        return (sent if a.halo is None else a.halo.completed(sent)), kept
 
     def _arguments(
         self, k: int, a: Arrangement, sent: Blocks, weights: Sequence[Weights]

@@ -54,7 +54,7 @@ class Rows:
 
     @property
     def key(self) -> "_Key":
-        return _Key(self.name, self.tensors["y"][0].numel(), self.function, self.scale)
+        return _Key(self.name, self.tensors["y"].shape[1:].numel(), self.function, self.scale)
 
     def values(self, name: str, shares: int) -> dict[str, Tensor | int]:
         """What the plan calls by name; threads share all atoms."""

@@ -1,0 +1,1 @@
+"""fastequi as the force of other people's engines."""
