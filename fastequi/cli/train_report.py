@@ -42,6 +42,7 @@ def describe(member: Member) -> dict[str, str]:
         "forces": f"{known.force_rms:.4g} eV/Å (root mean square)",
         "model": f"{len(spec.layers)} layers, {spec.layers[0].irreps}",
         "weights": f"{sum(t.numel() for t in trainer.tensors):,}{kept}, {config.model.dtype}",
+        "energies": p.energies,
         "loss": _loss(config),
         "steps": f"{trainer.batches_per_epoch} per epoch, {_ends(config)}",
         "device": f"{trainer.network.device}"

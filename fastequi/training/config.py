@@ -29,6 +29,9 @@ from fastequi.settings_problems import value_at
 from fastequi.training.config_problems import ARCHITECTURE, VOCABULARY, further_problems
 from fastequi.training.directory import member_folder
 
+#: The learning rate where a model is started from: ten times more makes it forget what it knows.
+FINE_TUNING_RATE = 1e-3
+
 Text = Annotated[str, Field(min_length=1)]
 Texts = Annotated[tuple[Text, ...], FROM_LIST]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -132,11 +135,12 @@ class ModelConfig(Section):
         description="eV that a network output of 1 means",
     )
     energy_shift: (
-        Literal["least-squares", "mean", "keep"]
+        Literal["auto", "least-squares", "mean", "keep"]
         | Annotated[dict[Symbol, OneNumber], Field(min_length=1)]
     ) = Field(
-        default_factory=lambda known: "keep" if known.get("start_from") else "least-squares",
-        description="energies of the elements",
+        default_factory=lambda known: "auto" if known.get("start_from") else "least-squares",
+        description="energies of the elements; auto: those of start_from, moved to the zero of the "
+        "data where that is another",
     )
     train_scales: bool = Field(default=False, description="whether scales and shifts train too")
     dtype: Annotated[str, one_of(*DTYPES)] = Field(
@@ -173,7 +177,9 @@ class TrainingConfig(Section):
     """[training]: how the weights are found."""
 
     batch_size: Count = Field(default=5, description="frames per step")
-    learning_rate: Positive = Field(default=0.01, description="of the first epoch after warm-up")
+    learning_rate: Positive = Field(
+        default=0.01, description="of the first epoch after warm-up; 0.001 with start_from"
+    )
     epochs: Count = Field(default=1000, description="the total: --resume goes on to it")
     max_wall_minutes: Positive | None = Field(
         default=None, description="minutes; whichever ends first"
@@ -257,6 +263,8 @@ def load_train_config(
     settings.change_texts_(raw, "output", "directory", absolute)
     name = partial(settings.absolute_if_path, folder=path.parent)
     settings.change_texts_(raw, "model", "start_from", name)
+    if value_at(raw, ("model", "start_from")):
+        settings.set_default_(raw, "training", "learning_rate", FINE_TUNING_RATE)
     if device is not None:
         settings.set_(raw, "training", "device", device)
     if member is not None:

@@ -92,7 +92,7 @@ _EXPECTED = {
     "model.average_neighbors": '"auto", or a number above 0',
     "model.energy_scale": '"force-rms", "keep" (with start_from), or a number of eV above 0',
     "model.energy_shift": (
-        '"least-squares", "mean", "keep" (with start_from), or eV per element, for example '
+        '"auto", "least-squares", "mean", "keep" (with start_from), or eV per element, for example '
         "{ H = -13.6, O = -432.0 }"
     ),
 }

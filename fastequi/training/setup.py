@@ -43,6 +43,7 @@ class Prepared:
 
     training    [training] with the seed of this member
     kernels     (implementation, why this one)
+    energies    where the energies of the elements are from
     provenance  facts for the model file
     """
 
@@ -51,6 +52,7 @@ class Prepared:
     data: Data
     network: NequIP
     kernels: tuple[str, str]
+    energies: str
     provenance: dict[str, str]
     fingerprint: dict[str, Any]
 
@@ -84,12 +86,12 @@ def prepare(config: TrainConfig, device: torch.device, data: Data, member: int =
     """
     seed, sets, start = config.training.seed + member, data.sets(), data.start
     kernels = choose_kernels(config.model.kernels, device)
-    network = make_network(config.model, start, data.train, data.statistics, seed)
+    network, energies = make_network(config.model, start, data.train, data.statistics, seed)
     for dataset in sets.values():
         check_elements(network.atomic_numbers, dataset.species)
     set_precision(network, getattr(torch, config.model.dtype)).to(device)
     fingerprint = fingerprint_of(config, sets, start.sha256 if start else None, seed)
     return Prepared(
         config, config.training.model_copy(update={"seed": seed}), data, network, kernels,
-        provenance_of(config, sets, seed), fingerprint,
+        energies, provenance_of(config, sets, seed), fingerprint,
     )  # fmt: skip

@@ -82,7 +82,10 @@ def test_a_model_to_start_from_keeps_its_energies(write, tmp_path):
     text = GOOD.replace("[model]", '[model]\nstart_from = "mine.safetensors"')
     config = load_train_config(write(text))
     assert config.model.start_from == str(tmp_path / "mine.safetensors")
-    assert (config.model.energy_scale, config.model.energy_shift) == ("keep", "keep")
+    assert (config.model.energy_scale, config.model.energy_shift) == ("keep", "auto")
+    assert config.training.learning_rate == 0.001
+    text = text.replace("[training]", "[training]\nlearning_rate = 0.02")
+    assert load_train_config(write(text)).training.learning_rate == 0.02
     assert "layers" not in to_toml(config)
     assert load_train_config(write(to_toml(config))) == config
 

@@ -8,12 +8,13 @@ import torch
 from ase.io import iread, write
 
 from fastequi import load_model
-from fastequi.data import Dataset, frame_from_atoms
+from fastequi.data import Dataset, Frame, frame_from_atoms
 from fastequi.errors import InputError
 from fastequi.importers.sevennet import find_pretrained
 from fastequi.training.config import load_train_config
 from fastequi.training.evaluate import evaluate
 from fastequi.training.session import train
+from fastequi.training.shifts import offset_of
 
 START = """
 [data]
@@ -107,8 +108,9 @@ def test_own_model_gets_better(train_toml, tmp_path):
     assert rows[-1]["validation_loss"] < 0.8 * rows[0]["validation_loss"]
 
 
-def test_least_squares_on_what_the_start_misses(train_toml, tmp_path, copper):
-    """Energies that are off by a constant per atom are right again before the first step."""
+@pytest.fixture
+def shifted(train_toml, tmp_path, copper):
+    """Frames with a model's own labels, but for 7.5 eV per atom; the model."""
     train(load_train_config(train_toml(epochs=6)))
     start = load_model(tmp_path / "out" / "model.safetensors", device="cpu", dtype="float64")
     data = Dataset([frame_from_atoms(atoms) for atoms in copper], start.cutoff)
@@ -119,16 +121,55 @@ def test_least_squares_on_what_the_start_misses(train_toml, tmp_path, copper):
         atoms.info["energy"] = energy + 7.5 * len(atoms)
         atoms.arrays["forces"] = forces
     write(tmp_path / "shifted.extxyz", frames)
-    _, rows = tune(
-        tmp_path, data="shifted.extxyz", validation=3, start="out/model.safetensors", epochs=1,
-        model='energy_shift = "least-squares"\nenergy_scale = "keep"', rate=1e-5,
-    )  # fmt: skip
+    return start
+
+
+SHIFTED = {"data": "shifted.extxyz", "validation": 3, "start": "out/model.safetensors"}
+
+
+@pytest.mark.parametrize("model", ["", 'energy_shift = "least-squares"\nenergy_scale = "keep"'])
+def test_energies_move_to_the_zero_of_the_data(shifted, tmp_path, model):
+    """Energies that are off by a constant per atom are right again before the first step."""
+    start = shifted
+    _, rows = tune(tmp_path, **SHIFTED, epochs=1, model=model, rate=1e-5)
     assert rows[0]["validation_energy_mae_meV_per_atom"] < 0.01
     tuned = load_model(tmp_path / "tuned" / "model.safetensors")
     gained = tuned.network.shift - start.network.shift
     torch.testing.assert_close(
         gained.cpu(), torch.tensor([7.5], dtype=torch.float64), atol=1e-4, rtol=0
     )
+
+
+def test_a_zero_that_cannot_be_kept_is_refused(shifted, tmp_path):
+    with pytest.raises(InputError, match=r'got "keep", but .* are \+7\.5 eV/atom'):
+        tune(tmp_path, **SHIFTED, epochs=1, model='energy_shift = "keep"', rate=1e-5)
+
+
+def residuals(per_atom):
+    """Frames of one atom of hydrogen or oxygen, or water, whose energies are what is missed."""
+    numbers = [[1], [8], [1, 1, 8]] * (len(per_atom) // 3)
+    return [
+        Frame(np.array(z), np.zeros((len(z), 3)), np.zeros((3, 3)), np.zeros(3, bool),
+              energy=energy * len(z))
+        for z, energy in zip(numbers, per_atom, strict=True)
+    ]  # fmt: skip
+
+
+def test_what_is_done_about_an_offset():
+    rng = np.random.default_rng(0)
+    noise = 0.02 * rng.normal(size=12)
+    per_element = np.tile([-13.0, -400.0, (-26.0 - 400.0) / 3], 4)
+    off = offset_of(residuals(noise + per_element))
+    assert off is not None
+    assert (off.remedy, off.differs) == ("least-squares", True)
+    assert off.beside < 0.03
+    few = offset_of(residuals(noise[:3] - 5.0))  # as many frames as constants
+    assert few is not None
+    assert few.remedy == "mean"
+    same = offset_of(residuals(noise))
+    assert same is not None
+    assert same.remedy == "keep"
+    assert offset_of([]) is None
 
 
 def test_architecture_comes_with_the_start(train_toml, tmp_path):
