@@ -19,7 +19,7 @@ FLOORS = [
     {"fastequi.engine", "fastequi.data"},
     {"fastequi.dispersion"},
     {"fastequi.importers"},
-    {"fastequi.calculators", "fastequi.integrations", "fastequi.training"},
+    {"fastequi.calculators", "fastequi.integrations", "fastequi.training", "fastequi.limits"},
     {"fastequi.run", "fastequi.properties"},
     {"fastequi.cli", "fastequi.examples"},
 ]

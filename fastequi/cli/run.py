@@ -1,5 +1,6 @@
 """`fastequi run`: molecular dynamics from an md.toml."""
 
+import sys
 from pathlib import Path
 
 from fastequi.cli.check import print_check
@@ -8,10 +9,12 @@ from fastequi.cli.report import print_result, print_setup
 from fastequi.cli.threads import respect_quota
 from fastequi.errors import FastEquiError, InputError, PhysicsError, Stopped
 from fastequi.importers import pretrained_names
+from fastequi.limits import beyond_training, hottest_K
 from fastequi.md.analysis.report import write_report
 from fastequi.md.config import Config, load_config
 from fastequi.md.trajectory.directory import REPORT
-from fastequi.run import execute, set_up
+from fastequi.model.facts import training_facts
+from fastequi.run import Setup, execute, set_up
 
 
 def run(
@@ -50,6 +53,7 @@ def run(
     except InputError as error:
         raise InputError(f"{config}: {error}") from error
     print_setup(setup, resume)
+    _warn_beyond_training(setup)
     if check:
         print_check(setup)
         return 0
@@ -71,6 +75,14 @@ def run(
     print_result(setup, summary)
     _report(settings)
     return 0
+
+
+def _warn_beyond_training(setup: Setup) -> None:
+    """Of a model whose file says what it was trained on."""
+    facts = training_facts(getattr(setup.potential, "provenance", {}))
+    hottest = hottest_K(setup.config.dynamics.temperature_K)
+    for sentence in beyond_training(facts, setup.atoms, hottest) if facts else ():
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 def _report(settings: Config) -> None:

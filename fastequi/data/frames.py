@@ -27,6 +27,7 @@ class Frame:
     stress          [3, 3]      float64, eV/Å³, ASE's sign (tension > 0), or None
     weight          factor of this frame in the loss
     config_type     a group that errors may be reported by
+    temperature_K   of the simulation that it is from, or None
     converged       False where the file says that the electrons did not converge
     file, index     where it comes from; frames count from 0
     unread          names in the file that sound like labels and were not asked for
@@ -41,6 +42,7 @@ class Frame:
     stress: NDArray[np.float64] | None = None
     weight: float = 1.0
     config_type: str = ""
+    temperature_K: float | None = None
     converged: bool = True
     file: str = ""
     index: int = 0

@@ -26,6 +26,7 @@ USUAL_NAMES: dict[str, tuple[str, ...]] = {
     "weight": (),
     "config_type": ("config_type",),
 }
+_TEMPERATURES = ("temperature_K", "temperature", "temp", "T")
 _CONVERGED = ("converged", "scf_converged", "electronic_converged")
 _SOUNDS_LIKE_A_LABEL = ("energy", "force", "stress", "virial")
 
@@ -78,11 +79,21 @@ def frame_from_atoms(
         stress=_stress(label("stress", *_TENSORS), label("virial", *_TENSORS), bare.volume, units),
         weight=1.0 if weight is None else float(weight),
         config_type=str(config_type),
+        temperature_K=_temperature_K(atoms),
         converged=not any(_says_no(values[name]) for name in _CONVERGED if name in values),
         file=file,
         index=index,
         unread=_unread(values, names),
     )
+
+
+def _temperature_K(atoms: Atoms) -> float | None:
+    """What the file says, or that of the atoms' own motion; None where they rest."""
+    named = next((atoms.info[n] for n in _TEMPERATURES if n in atoms.info), None)
+    if isinstance(named, int | float) and named > 0.0:
+        return float(named)
+    moves = atoms.has("momenta") and len(atoms) > 1 and atoms.get_momenta().any()
+    return float(atoms.get_temperature()) if moves else None
 
 
 _TENSORS = ((3, 3), (9,), (6,))

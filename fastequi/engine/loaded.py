@@ -7,6 +7,7 @@ import torch
 from fastequi.engine.fused import FusedNequIP
 from fastequi.graph import Graph
 from fastequi.kernels.backend import BACKENDS
+from fastequi.model.facts import KEY, training_facts
 from fastequi.model.file import ModelData, build_model
 from fastequi.model.nequip import NequIP
 from fastequi.potential import ForceCall, Prediction, force_call
@@ -77,7 +78,9 @@ class LoadedModel:
             "parameters": f"{parameters:,}",
             "sha256": self.sha256,
         }
-        facts |= {key: value for key, value in self.provenance.items() if key not in facts}
+        trained = training_facts(self.provenance)
+        facts |= {k: v for k, v in self.provenance.items() if k not in facts and k != KEY}
+        facts |= trained.in_words() if trained else {}
         return {key: value for key, value in facts.items() if value}
 
     def _table_errors(self) -> str:
