@@ -5,6 +5,7 @@ tensor's.
 """
 
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 from ase import Atoms
@@ -102,7 +103,7 @@ def _constants(tensor: NDArray[np.float64]) -> list[Finding]:
     seen: dict[tuple[bool, bool, bool], list[float]] = {}
     constants = []
     close = ZERO * np.abs(tensor).max()
-    for i, j in zip(*np.triu_indices(6), strict=True):
+    for i, j in combinations_with_replacement(range(6), 2):
         value, alike = float(tensor[i, j]), seen.setdefault((i < 3, j < 3, i == j), [])
         if abs(value) > close and all(abs(value - other) > close for other in alike):
             alike.append(value)

@@ -29,7 +29,9 @@ def test_fixed_atoms_of_a_toml(toml, command, tmp_path, form):
     assert command("run", path, "--resume").code == 0
     final = [tmp_path / name / "run" / "final.extxyz" for name in ("whole", "parts")]
     assert final[0].read_bytes() == final[1].read_bytes()
-    start = ase.io.read(tmp_path / "parts" / "ar.extxyz").repeat((1, 2, 1))
+    cell = ase.io.read(tmp_path / "parts" / "ar.extxyz")
+    assert isinstance(cell, Atoms)
+    start = cell.repeat((1, 2, 1))
     name = {"extxyz": "trajectory.extxyz", "h5md": "trajectory.h5"}[form]
     frames = [*read_trajectory(tmp_path / "parts" / "run" / name), ase.io.read(final[1])]
     assert len(frames) == 7

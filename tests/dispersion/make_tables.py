@@ -57,7 +57,7 @@ def covalent_radii_A() -> torch.Tensor:
 
 def functionals() -> str:
     """Rows of functionals that have BJ damping."""
-    given = Path(tad_dftd3.__file__).parent / "param" / "parameters.toml"
+    given = Path(str(tad_dftd3.__file__)).parent / "param" / "parameters.toml"
     names = tomllib.loads(given.read_text())["parameter"]
     lines = ["# Damping of D3(BJ): the sources are papers by their DOI, collected by simple-dftd3."]
     for name, methods in sorted(names.items()):

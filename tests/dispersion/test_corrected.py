@@ -76,7 +76,7 @@ def test_energy_is_conserved():
     """2 ps in which atoms leave their places; the sharp cutoff is 0.4 µeV per pair."""
     simulation = argon()
     simulation.run(20)
-    call = simulation._call.call  # pyright: ignore[reportOptionalMemberAccess]
+    call = simulation._forces.call
     energies = []
     for _ in range(24):
         energies.append(total_energy(simulation))
