@@ -14,9 +14,29 @@ class InputError(FastEquiError, ValueError):
 
 
 class PhysicsError(FastEquiError, RuntimeError):
-    """The simulation failed: non-finite or exploding. Says which atoms and when."""
+    """The simulation failed: non-finite or exploding. Says which atoms and when.
+
+    system: the row in the batch of the system that failed, if it is one of several; without it,
+    the others can go on.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, system: int | None = None) -> None:
+        super().__init__(message)
+        self.message, self.system = message, system
+
+    def __str__(self) -> str:
+        return self.message if self.system is None else f"system {self.system}: {self.message}"
+
+
+class DiskError(FastEquiError):
+    """A file of a run that was under way cannot be written: the disk is full, the folder is gone.
+
+    What the last checkpoint holds is on the disk, so --resume goes on. 74 is EX_IOERR.
+    """
+
+    exit_code = 74
 
 
 class Stopped(FastEquiError):

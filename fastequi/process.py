@@ -48,7 +48,10 @@ def reproducible(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def stopping_on_signals(request_stop: Callable[[], None]) -> Iterator[None]:
-    """Have SIGTERM and SIGINT end the run after the current step; a second one ends it at once.
+    """Have SIGTERM, SIGINT and SIGHUP end the run after the current step; a second one ends it at
+    once.
+
+    SIGHUP comes when a terminal is closed; under nohup it is ignored, and stays so.
 
     One that comes before the first step ends it there, one that comes after the last is too late.
     """
@@ -62,8 +65,9 @@ def stopping_on_signals(request_stop: Callable[[], None]) -> Iterator[None]:
         for name, handler in before.items():
             signal.signal(name, handler)
 
-    for name in (signal.SIGTERM, signal.SIGINT):
-        before[name] = signal.signal(name, stop)
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if name is not signal.SIGHUP or signal.getsignal(name) is not signal.SIG_IGN:
+            before[name] = signal.signal(name, stop)
     try:
         yield
     finally:

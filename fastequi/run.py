@@ -1,30 +1,23 @@
 """From an md.toml to a finished run: the one place where names in a TOML become objects."""
 
-import hashlib
-import math
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 from ase import Atoms
 
 import fastequi
-from fastequi.device import peak_memory_MB
-from fastequi.dispersion import Corrected, with_dispersion
+from fastequi.dispersion import with_dispersion
 from fastequi.engine.committee import mean_of
-from fastequi.errors import PhysicsError, Stopped
+from fastequi.errors import DiskError, PhysicsError, Stopped
 from fastequi.md.checks import check_atoms
 from fastequi.md.config import Config, to_toml
-from fastequi.md.constraints.from_ase import fixed_atoms, fixes_centre_of_mass
 from fastequi.md.disagreement import Disagreeing, TooUncertain
-from fastequi.md.integrators import INTEGRATORS
-from fastequi.md.integrators.integrator import parameters
-from fastequi.md.ramps import first_value, has_ramp
-from fastequi.md.simulation import Simulation
-from fastequi.md.state import State, state_from_atoms
-from fastequi.md.structure import read_structure
-from fastequi.md.trajectory.checkpoint import in_present_format, state_of
+from fastequi.md.simulation import Observer, Simulation
+from fastequi.md.trajectory.checkpoint import in_present_format
 from fastequi.md.trajectory.directory import (
     CHECKPOINTS,
     FINAL,
@@ -32,105 +25,149 @@ from fastequi.md.trajectory.directory import (
     RESOLVED_CONFIG,
     SUMMARY,
     UNCERTAIN,
+    batch_folder,
+    batches_of,
     check_is_run,
     empty_run_directory,
 )
 from fastequi.md.trajectory.outputs import Outputs
-from fastequi.md.velocities import internal_temperature_K, maxwell_boltzmann_
-from fastequi.potential import Potential
 from fastequi.process import naming, reproducible, stopping_on_signals
+from fastequi.running.identity import LoadedModel, check_goes_on, fingerprint_of
+from fastequi.running.memory import Room, room_for, split
+from fastequi.running.running_batch import RunningBatch
+from fastequi.running.summary import summarize, summary_of_all, system_summaries
+from fastequi.running.systems import System, config_of_system, drawing_temperature_K, read_systems
 from fastequi.storage.checkpoint import (
     Checkpoint,
-    check_fingerprint,
     latest_checkpoint,
+    newest_step,
     set_aside_later,
 )
 from fastequi.storage.durable import naming_files, write_durably, write_json
 from fastequi.storage.lock import only_writer
 
 
-class LoadedModel(Potential, Protocol):
-    """A potential that knows where it came from, as `fastequi.load_model` returns it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def dtype_name(self) -> str: ...
-    @property
-    def kernels(self) -> str: ...
-    @property
-    def kernels_reason(self) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Setup:
     """A run that is ready to start.
 
-    drawn_at_K   temperature of which the first velocities were drawn; None: the structure's own
-    checkpoint   what it goes on from; None at the beginning
+    systems    all of them; batches, which of them run together, one batch after the other
+    room       what fits into memory at once; None for a single system
+    observers  that every simulation of the run gets beside those that write its files
+    present    number of the batch that runs
     """
 
     config: Config
     potential: LoadedModel
-    atoms: Atoms
-    simulation: Simulation
+    systems: list[System]
+    batches: list[RunningBatch]
     fingerprint: dict[str, Any]
-    drawn_at_K: float | None
-    checkpoint: Checkpoint | None
+    room: Room | None = None
+    observers: list[Observer] = field(default_factory=list)
+    present: int = 0
+    stop_requested: bool = False
 
     @property
     def directory(self) -> Path:
         return Path(self.config.output.directory)
 
     @property
+    def batch(self) -> RunningBatch:
+        """That runs at present."""
+        return self.batches[self.present]
+
+    @property
+    def simulation(self) -> Simulation:
+        """That runs at present."""
+        return self.batch.simulation
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """That the run goes on from, the first there is; None at the beginning."""
+        return next((batch.resumed for batch in self.batches if batch.resumed), None)
+
+    @property
+    def atoms(self) -> Atoms:
+        """Of the first system."""
+        return self.systems[0].atoms
+
+    @property
+    def drawn_at_K(self) -> float | None:
+        """Temperature of the first system's first velocities; None: the structure's own."""
+        return drawing_temperature_K(self.config, self.config.stages[0].dynamics, self.systems[0])
+
+    @property
+    def has_many(self) -> bool:
+        """Whether there are several systems, each with a folder."""
+        return len(self.systems) > 1
+
+    @property
     def steps_left(self) -> int:
-        return max(0, self.config.dynamics.steps - self.simulation.state.step)
+        """Of all batches."""
+        return sum(batch.steps_left for batch in self.batches)
 
     @property
     def is_finished(self) -> bool:
         """Whether there is nothing left to do, in a directory that has all its files."""
-        files = [self.directory / name for name in (FINAL, SUMMARY)]
-        return self.checkpoint is not None and not self.steps_left and all(map(Path.exists, files))
+        done = all(is_finished(self, batch) for batch in self.batches)
+        return done and (self.directory / SUMMARY).exists()
+
+    def request_stop(self) -> None:
+        """End the run after the current step; safe in a signal handler and in a thread."""
+        self.stop_requested = True
+        self.batch.request_stop()
 
 
 def set_up(config: Config, resume: bool = False) -> Setup:
-    """Read the structure, load the model, and make the simulation, from a checkpoint if asked.
+    """Read the structures, load the model, make the simulations, from checkpoints if asked.
 
     Writes nothing. Raises InputError for atoms that the model cannot take, and for a checkpoint of
     another run.
     """
-    system = config.system
-    with naming("system.structure"):
-        atoms = read_structure(
-            system.structure,
-            system.index,
-            system.supercell,
-            system.fixed_atoms,
-            system.fixed_centre_of_mass,
-        )
+    systems = read_systems(config)
     with naming(f"model.name = {config.model.name!r}"):
         potential = load_potential(config)
     with naming("model.dispersion"):
         potential = corrected(config, potential)
-    with naming(f"system.structure: {system.structure}"):
-        check_atoms(atoms, potential)
-    fingerprint = fingerprint_of(config, atoms, potential)
-    checkpoint = None
+    structures = ", ".join(dict.fromkeys(config.system.structures))
+    with naming(f"system.structure: {structures}"):
+        check_atoms([system.atoms for system in systems], potential)
+    fingerprint = fingerprint_of(config, [system.atoms for system in systems], potential)
     if resume:
         check_is_run(Path(config.output.directory))
-        found = latest_checkpoint(Path(config.output.directory) / CHECKPOINTS)
+    many = len(systems) > 1
+    room = room_for(potential, systems, config.neighbors.skin_A) if many else None
+    batches = []
+    for members, folder in _batches(config, systems, room, resume):
+        found = latest_checkpoint(folder) if resume else None
         checkpoint = in_present_format(found) if found else None
-    if checkpoint:
-        check_fingerprint(checkpoint.fingerprint, fingerprint)
-    drawn_at_K = drawing_temperature_K(config, atoms)
-    state = state_of(checkpoint) if checkpoint else starting_state(config, atoms)
-    simulation = build_simulation(config, potential, state)
-    # A checkpoint brings its forces along; computing them twice could differ in the last bit.
-    simulation.forces_are_current = checkpoint is not None
-    simulation.observe_start = checkpoint is None
-    return Setup(config, potential, atoms, simulation, fingerprint, drawn_at_K, checkpoint)
+        if checkpoint:
+            check_goes_on(checkpoint, fingerprint)
+        batches.append(RunningBatch(config, potential, members, folder, checkpoint))
+    setup = Setup(config, potential, systems, batches, fingerprint, room)
+    unfinished = [k for k, batch in enumerate(batches) if not is_finished(setup, batch)]
+    setup.present = unfinished[0] if unfinished else 0
+    return setup
+
+
+def _batches(
+    config: Config, systems: list[System], room: Room | None, resume: bool
+) -> Iterator[tuple[list[System], Path]]:
+    """Systems that run together, and where their checkpoints are.
+
+    A run that goes on has the batches that it had: in others, a last bit might differ.
+    """
+    folder = Path(config.output.directory) / CHECKPOINTS
+    earlier = batches_of(folder.parent) if resume else []
+    if earlier and earlier[-1][1] < len(systems):
+        groups = [systems[first : last + 1] for first, last in earlier]
+    elif room is None or (resume and latest_checkpoint(folder)):
+        groups = [systems]
+    else:
+        groups = split(systems, room)
+    for group in groups:
+        name = batch_folder(group[0].index, group[-1].index)
+        yield group, folder / name if len(groups) > 1 else folder
 
 
 def load_potential(config: Config) -> LoadedModel:
@@ -146,110 +183,95 @@ def corrected(config: Config, potential: LoadedModel) -> LoadedModel:
     return with_dispersion(potential, model.dispersion, model.dispersion_functional)
 
 
-def starting_state(config: Config, atoms: Atoms) -> State:
-    """The state at step 0: velocities of the structure, or Maxwell-Boltzmann."""
-    state = state_from_atoms(atoms)
-    drawn_at_K = drawing_temperature_K(config, atoms)
-    if drawn_at_K is not None:
-        maxwell_boltzmann_(state, drawn_at_K, config.dynamics.seed)
-    return state
-
-
-def drawing_temperature_K(config: Config, atoms: Atoms) -> float | None:
-    """Of which temperature to draw the first velocities; None to take those of the structure.
-
-    The copies in a supercell cannot all have the structure's: equal neighbourhoods and velocities
-    stay equal, and the dynamics would be those of one cell. They are drawn anew, as warm as it is.
-    """
-    if not atoms.has("momenta"):
-        return first_value(config.dynamics.temperature_K)
-    copies = math.prod(config.system.supercell)
-    return None if copies == 1 else internal_temperature_K(atoms[: len(atoms) // copies])
-
-
-def build_simulation(config: Config, potential: Potential, state: State) -> Simulation:
-    """A simulation of `state` as the config says. The integrator takes its settings by name."""
-    kind = INTEGRATORS[config.dynamics.ensemble]
-    settings: dict[str, Any] = {name: getattr(config.dynamics, name) for name in parameters(kind)}
-    return Simulation(state, potential, kind(**settings), skin_A=config.neighbors.skin_A)
-
-
-def fingerprint_of(config: Config, atoms: Atoms, potential: LoadedModel) -> dict[str, Any]:
-    """What makes a run this run and no other: a continuation must have the same."""
-    digest = hashlib.sha256()
-    for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, atoms.get_masses(),
-                  atoms.get_momenta()):  # fmt: skip
-        digest.update(array.tobytes())
-    if atoms.constraints:
-        digest.update(np.append(fixed_atoms(atoms), fixes_centre_of_mass(atoms)).tobytes())
-    free = {"steps", "device"}
-    if any(map(has_ramp, dict(config.dynamics).values())):
-        free.remove("steps")  # a ramp over more steps is another ramp
-    dynamics = config.dynamics.model_dump(exclude=free, exclude_none=True)
-    return {
-        "model.sha256": potential.sha256,
-        "model.dtype": potential.dtype_name,
-        "model.modality": config.model.modality,
-        **_dispersion(potential, "model.dispersion"),
-        "system.atoms": digest.hexdigest(),
-        "output.trajectory_format": config.output.trajectory_format,
-        **{f"dynamics.{name}": value for name, value in dynamics.items()},
-    }
-
-
-def _dispersion(potential: LoadedModel, key: str) -> dict[str, str]:
-    """What is added to the model, with its parameters; nothing where nothing is."""
-    return {key: potential.damping.description} if isinstance(potential, Corrected) else {}
-
-
 def execute(setup: Setup) -> dict[str, Any]:
     """Run to the end and write every file of the output directory; returns the summary.
 
     Whatever an earlier run left in the directory is removed first, unless this one goes on with
-    it. Raises Stopped (after a checkpoint) on SIGTERM or SIGINT, PhysicsError (after writing the
-    last good frame), InputError when a file cannot be written.
+    it. Raises Stopped (after a checkpoint) on SIGTERM, SIGINT or SIGHUP; PhysicsError where the
+    only system fails (after writing the last good frame); DiskError when a file cannot be written
+    any more, InputError when it never could. Of several systems, the summary says which failed.
     """
-    simulation, directory = setup.simulation, setup.directory
-    stopping = stopping_on_signals(simulation.request_stop)
-    with only_writer(directory), naming_files(directory), stopping:
-        outputs = _open_outputs(setup)
+    stopping = stopping_on_signals(setup.request_stop)
+    with only_writer(setup.directory), naming_files(setup.directory), stopping:
+        _prepare_directory(setup)
+        with reproducible(setup.potential.device):
+            for k, batch in enumerate(setup.batches):
+                if not is_finished(setup, batch):
+                    setup.present = k
+                    _run_batch(setup, batch)
+        return _finish(setup)
+
+
+def _run_batch(setup: Setup, batch: RunningBatch) -> None:
+    """One batch to its end, with all files of its systems."""
+    if setup.stop_requested:
+        batch.stop_requested = True
+    outputs = _open_outputs(setup, batch)
+    batch.observers += setup.observers
+    with _naming_the_checkpoint(setup, batch):
         try:
-            simulation.observers += outputs.observers
-            with reproducible(setup.potential.device):
-                simulation.run(setup.steps_left)
-            outputs.checkpoint(simulation)
+            batch.run(outputs)
+            if batch.systems:
+                outputs.checkpoint(batch.simulation)
         except TooUncertain as error:
-            outputs.checkpoint(simulation)
+            outputs.checkpoint(batch.simulation)
             raise TooUncertain(
-                f"{error}; the frame is in {directory / UNCERTAIN}, and a checkpoint was written: "
-                "with a higher model.disagreement_limit_eV_per_A, --resume goes on"
+                f"{error}; the frame is in {setup.directory / UNCERTAIN}, and a checkpoint was "
+                "written: with a higher model.disagreement_limit_eV_per_A, --resume goes on"
             ) from error
         except PhysicsError as error:
-            path = outputs.write_frame(simulation, LAST_GOOD)
+            path = outputs.write_frame(batch.simulation, LAST_GOOD)
             raise PhysicsError(f"{error}\nlast good frame: {path}") from error
         finally:
             outputs.close()
-        if setup.steps_left:
-            raise Stopped(f"stopped at step {simulation.state.step} after writing a checkpoint")
-        outputs.write_frame(simulation, FINAL)
-        summary = summarize(setup, outputs.elapsed_s(simulation))
-        write_json(directory / SUMMARY, summary)
-    return summary
+        if batch.stop_requested and batch.steps_left:
+            step = batch.simulation.state.step
+            raise Stopped(f"stopped at step {step} after writing a checkpoint")
+        for row in range(len(batch.systems)):
+            outputs.write_frame(batch.simulation, FINAL, row)
+        elapsed_s = outputs.elapsed_s(batch.simulation)
+        if setup.has_many:
+            for index, summary in system_summaries(batch, setup.potential, elapsed_s).items():
+                write_json(setup.directory / setup.systems[index].folder / SUMMARY, summary)
+        else:
+            write_json(setup.directory / SUMMARY, _summary_of_one(setup, elapsed_s))
 
 
-def _open_outputs(setup: Setup) -> Outputs:
-    """Clear the directory, or cut its files back to the checkpoint, and open them."""
+def _summary_of_one(setup: Setup, elapsed_s: dict[str, float]) -> dict[str, Any]:
+    simulation = setup.simulation
+    return summarize(
+        setup.potential, len(setup.atoms), simulation.state.step, simulation.time_ps, elapsed_s
+    )
+
+
+def _prepare_directory(setup: Setup) -> None:
+    """Clear the directory, or cut its checkpoints back to those that the run goes on from."""
     directory = setup.directory
     if setup.checkpoint is None:
         empty_run_directory(directory)
-    else:
-        set_aside_later(directory / CHECKPOINTS, setup.checkpoint.step)
+    for batch in setup.batches:
+        batch.checkpoints.mkdir(parents=True, exist_ok=True)
+        if batch.resumed:
+            set_aside_later(batch.checkpoints, batch.resumed.step)
     write_durably(directory / RESOLVED_CONFIG, to_toml(setup.config).encode())
+    for system in setup.systems if setup.has_many else ():
+        folder = directory / system.folder
+        folder.mkdir(exist_ok=True)
+        own = config_of_system(setup.config, system)
+        write_durably(folder / RESOLVED_CONFIG, to_toml(own).encode())
+
+
+def _open_outputs(setup: Setup, batch: RunningBatch) -> Outputs:
+    """The observers that write files; those of other kinds join them here, too."""
     model = setup.config.model
     return Outputs(
-        directory,
+        setup.directory,
+        [system.folder for system in batch.systems],
+        batch.checkpoints,
         fingerprint=setup.fingerprint,
-        resumed=setup.checkpoint,
+        progress=batch.progress,
+        resumed=batch.resumed,
+        stage=batch.present.name if setup.config.stage else None,
         is_committee=isinstance(setup.potential, Disagreeing),
         disagreement_limit_eV_per_A=model.disagreement_limit_eV_per_A,
         on_disagreement=model.on_disagreement or "warn",
@@ -257,29 +279,39 @@ def _open_outputs(setup: Setup) -> Outputs:
     )
 
 
-def summarize(setup: Setup, elapsed_s: dict[str, float]) -> dict[str, Any]:
-    """The contents of summary.json; `elapsed_s` is over all sessions, as `steps` is."""
-    state, wall_s = setup.simulation.state, elapsed_s["wall"]
-    atoms, steps = len(setup.atoms), state.step
-    steps_per_s = steps / wall_s if wall_s > 0 else 0.0
-    return {
-        "atoms": atoms,
-        "steps": steps,
-        "wall_s": wall_s,
-        "steps_per_s": steps_per_s,
-        "atom_steps_per_s": atoms * steps_per_s,
-        "ns_per_day": ns_per_day(steps_per_s, setup.config.dynamics.timestep_fs),
-        "device": str(setup.potential.device),
-        "kernels": setup.potential.kernels,
-        "dtype": setup.potential.dtype_name,
-        "model": setup.potential.name,
-        "model_sha256": setup.potential.sha256,
-        **_dispersion(setup.potential, "dispersion"),
-        "peak_memory_MB": peak_memory_MB(setup.potential.device),
-        "phases_s": {name: s for name, s in elapsed_s.items() if name != "wall"},
-    }
+def _finish(setup: Setup) -> dict[str, Any]:
+    """What happens at the end of a run: its summary."""
+    path = setup.directory / SUMMARY
+    if not setup.has_many:
+        return json.loads(path.read_bytes())
+    summary = summary_of_all(setup.directory, setup.potential, setup.batches)
+    write_json(path, summary)
+    return summary
 
 
-def ns_per_day(steps_per_s: float, timestep_fs: float) -> float:
-    """Simulated nanoseconds per day of wall time."""
-    return steps_per_s * timestep_fs * 1e-6 * 86400
+def is_finished(setup: Setup, batch: RunningBatch) -> bool:
+    """Whether a batch goes on from its end, and has all its files."""
+    files = [setup.directory / system.folder / SUMMARY for system in batch.everyone]
+    files += [setup.directory / system.folder / FINAL for system in batch.systems]
+    return batch.resumed is not None and not batch.steps_left and all(map(Path.exists, files))
+
+
+@contextmanager
+def _naming_the_checkpoint(setup: Setup, batch: RunningBatch) -> Iterator[None]:
+    """A file that cannot be written any more: say what is intact, and how to go on."""
+    directory = setup.directory
+    try:
+        yield
+    except (OSError, DiskError) as error:
+        if not directory.is_dir():
+            raise DiskError(
+                f"{directory} is gone: it was removed or renamed while the run was writing there"
+            ) from error
+        what = str(error)
+        if isinstance(error, OSError):
+            what = f"{error.filename or directory}: cannot be written: {error.strerror}"
+        step = newest_step(batch.checkpoints)
+        intact = "there is no checkpoint yet: --resume begins anew" if step is None else (
+            f"the checkpoint of step {step} is intact: --resume goes on from there"
+        )  # fmt: skip
+        raise DiskError(f"{what}; {intact} (make room first, if the disk is full)") from error

@@ -6,7 +6,7 @@ what a file says into it, or reports all that is wrong in one `InputError`. "300
 
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -72,9 +72,11 @@ def checked(
     kind: type[Settings],
     vocabulary: Vocabulary,
     further_problems: Iterable[str],
+    copied: Collection[tuple[Any, ...]] = (),
 ) -> Settings:
     """What the TOML at `path` says as `kind`; `further_problems` join those that pydantic finds.
 
+    copied: where values stand that were taken from elsewhere in the file, and are reported there.
     Raises InputError that lists every problem of the file.
     """
     problems: list[str] = []
@@ -82,7 +84,7 @@ def checked(
     try:
         settings = kind.model_validate(raw)
     except ValidationError as error:
-        problems += describe_errors(error, kind, raw, vocabulary)
+        problems += describe_errors(error, kind, raw, vocabulary, copied)
     problems += further_problems
     if settings is None or problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -139,11 +141,16 @@ def set_(raw: dict[str, Any], section: str, key: str, value: Any) -> None:
 # -- writing -------------------------------------------------------------------------------------
 
 
-def to_toml(sections: Mapping[str, Mapping[str, Any]], comment: str) -> str:
-    """The text of a TOML of sections; tables within them are written inline."""
+def to_toml(
+    sections: Mapping[str, Mapping[str, Any] | Sequence[Mapping[str, Any]]], comment: str
+) -> str:
+    """The text of a TOML of sections and lists of sections; tables within are written inline."""
     lines = [f"# {comment}"]
     for section, values in sections.items():
-        lines += ["", f"[{section}]", *(f"{k} = {_toml_value(v)}" for k, v in values.items())]
+        one = isinstance(values, Mapping)
+        head = f"[{section}]" if one else f"[[{section}]]"
+        for table in [values] if one else values:
+            lines += ["", head, *(f"{k} = {_toml_value(v)}" for k, v in table.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -3,7 +3,7 @@
 import difflib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -45,11 +45,22 @@ class Vocabulary:
 
 
 def describe_errors(
-    error: ValidationError, config: type[BaseModel], raw: dict[str, Any], vocabulary: Vocabulary
+    error: ValidationError,
+    config: type[BaseModel],
+    raw: dict[str, Any],
+    vocabulary: Vocabulary,
+    copied: Collection[tuple[Any, ...]] = (),
 ) -> list[str]:
-    """One line per problem that pydantic found: dotted key, what was got, what is allowed."""
+    """One line per problem that pydantic found: dotted key, what was got, what is allowed.
+
+    Not of values at the locations `copied`. Tables of a list are numbered from 0: `stage.0.steps`.
+    """
     # A default that follows from a key which is wrong itself is no further problem.
-    found = [problem for problem in error.errors() if problem["type"] != _NO_DEFAULT]
+    found = [
+        problem
+        for problem in error.errors()
+        if problem["type"] != _NO_DEFAULT and problem["loc"][:3] not in copied
+    ]
     lines = [_describe(problem, config, raw, vocabulary) for problem in found]
     return list(dict.fromkeys(lines))  # a list with several bad items is one problem
 
@@ -59,6 +70,7 @@ def _describe(
 ) -> str:
     location, field_info = _find(problem["loc"], config)
     kind, key = problem["type"], ".".join(location)
+    word = _without_numbers(location)
     if field_info is None:
         return _unknown_key(location, config, vocabulary)
     description = field_info.description
@@ -68,12 +80,12 @@ def _describe(
     if kind == "missing" and not is_inside:
         what = "section" if len(location) == 1 else "key"
         return f"{key}: this {what} is required{meaning}"
-    if kind == CHOICE and key not in vocabulary.expected:
+    if kind == CHOICE and word not in vocabulary.expected:
         choices = problem.get("ctx", {})["choices"]
-        return f"{key}: {_unknown_choice(key, got, choices, vocabulary)}"
-    if kind == "string_pattern_mismatch" and key not in vocabulary.expected:
+        return f"{key}: {_unknown_choice(word, got, choices, vocabulary)}"
+    if kind == "string_pattern_mismatch" and word not in vocabulary.expected:
         return f"{key}: got {toml(got)}; allowed: {description}"  # says it better than a pattern
-    expected = vocabulary.expected.get(key) or _EXPECTED_TYPES.get(kind)
+    expected = vocabulary.expected.get(word) or _EXPECTED_TYPES.get(kind)
     expected = expected or problem["msg"].replace("Input should be ", "")
     return f"{key}: got {toml(got)}; allowed: {expected}{meaning}"
 
@@ -90,7 +102,9 @@ def _find(location: Sequence[Any], config: type[BaseModel]) -> tuple[list[str], 
         if section is None:
             break
         found.append(str(part))
-        info = section.model_fields.get(str(part))
+        if isinstance(part, int):  # which table of a list
+            continue
+        info = section.model_fields.get(part)
         section = _section_of(info) if info else None
     return found, info
 
@@ -103,11 +117,16 @@ def _section_of(info: Any) -> type[BaseModel] | None:
     return None
 
 
+def _without_numbers(location: Sequence[str]) -> str:
+    """A dotted key that is the same in all tables of a list."""
+    return ".".join(part for part in location if not part.isdecimal())
+
+
 def _unknown_key(location: list[str], config: type[BaseModel], vocabulary: Vocabulary) -> str:
     sections = _keys_by_section(config)
     *parents, key = location
     what = "key" if parents else "section"
-    allowed = sections[".".join(parents)]
+    allowed = sections[_without_numbers(parents)]
     meant = vocabulary.aliases.get(key.lower(), "")
     home, _, meant = meant.rpartition(".")
     close = difflib.get_close_matches(key, allowed, n=1, cutoff=0.55)
@@ -197,7 +216,10 @@ def similar_files(path: Path) -> str:
 def value_at(raw: Any, location: Sequence[str]) -> Any:
     """What a raw TOML holds at a key; None where it holds nothing."""
     for part in location:
-        raw = raw.get(part) if isinstance(raw, dict) else None
+        if isinstance(raw, list):
+            raw = raw[int(part)] if part.isdecimal() and int(part) < len(raw) else None
+        else:
+            raw = raw.get(part) if isinstance(raw, dict) else None
     return raw
 
 

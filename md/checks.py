@@ -85,10 +85,14 @@ def _raise_if_any(problems: list[str]) -> None:
 
 def atom_name(state: State, atom: int) -> str:
     """'atom 3 (Si)', and of which system where there are several; counted within its system."""
-    system = int(state.system_idx[atom])
-    first = int(torch.searchsorted(state.system_idx, system))
-    name = f"atom {atom - first} ({chemical_symbols[int(state.atomic_numbers[atom])]})"
-    return name if state.n_systems == 1 else f"{name} of system {system}"
+    name = atom_within(state, atom)
+    return name if state.n_systems == 1 else f"{name} of system {int(state.system_idx[atom])}"
+
+
+def atom_within(state: State, atom: int) -> str:
+    """'atom 3 (Si)', counted within its system."""
+    first = int(torch.searchsorted(state.system_idx, state.system_idx[atom].item()))
+    return f"atom {atom - first} ({chemical_symbols[int(state.atomic_numbers[atom])]})"
 
 
 def _list(names: list[str], total: int) -> str:

@@ -5,6 +5,7 @@ absolute, so a loaded `Config` means the same from any folder.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,9 @@ from fastequi.md.disagreement import ACTIONS
 from fastequi.md.ensemble_keys import with_own_keys
 from fastequi.md.integrators import INTEGRATORS
 from fastequi.md.integrators.keys import Temperature
+from fastequi.md.stage_keys import complete_stages_
 from fastequi.md.trajectory.directory import TRAJECTORIES
+from fastequi.md.trajectory.extxyz import CHOSEN_COLUMNS
 from fastequi.settings import (
     FROM_LIST,
     Count,
@@ -30,6 +33,7 @@ from fastequi.settings import (
     Seed,
     one_of,
 )
+from fastequi.storage.checkpoint import KEEP
 
 Name = Annotated[str, Field(min_length=1)]
 
@@ -37,10 +41,13 @@ Name = Annotated[str, Field(min_length=1)]
 class SystemConfig(Section):
     """[system]: the atoms."""
 
-    structure: str = Field(
-        description="any file that ASE reads, or a trajectory.h5; relative to this file"
+    structure: Name | Annotated[tuple[Name, ...], Field(min_length=1), FROM_LIST] = Field(
+        description="any file that ASE reads, or a trajectory.h5; relative to this file; a list: "
+        "many systems at once"
     )
-    index: int = Field(default=-1, description="which frame of the file; -1 is the last")
+    index: int | str = Field(
+        default=-1, description='which frame of the file; -1 is the last, ":" are all, as in ASE'
+    )
     supercell: Annotated[tuple[Count, Count, Count], FROM_LIST] = Field(
         default=(1, 1, 1),
         description="repeats along the three lattice vectors, with velocities of their own",
@@ -53,6 +60,14 @@ class SystemConfig(Section):
     fixed_centre_of_mass: bool = Field(
         default=False, description="Langevin dynamics without diffusion of the whole"
     )
+    replicas: Count = Field(
+        default=1, description="so many copies of each system, with velocities and noise of its own"
+    )
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """The files, one or several."""
+        return (self.structure,) if isinstance(self.structure, str) else self.structure
 
 
 class ModelConfig(Section):
@@ -104,6 +119,22 @@ class DynamicsConfig(with_own_keys(SharedDynamics, INTEGRATORS)):
     """[dynamics]: what moves the atoms, for how long."""
 
 
+class StageConfig(DynamicsConfig):
+    """[[stage]]: [dynamics] with what this stage changes of it."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][\w.+-]{0,63}$")] = Field(
+        description="a word of letters, digits and _ . + -, which log and trajectory have"
+    )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run with dynamics of its own; without [[stage]], the one part has no name."""
+
+    name: str
+    dynamics: DynamicsConfig
+
+
 class NeighborsConfig(Section):
     """[neighbors]: the neighbour list."""
 
@@ -123,7 +154,15 @@ class OutputConfig(Section):
     trajectory_format: Annotated[str, one_of(*TRAJECTORIES)] = Field(
         default="extxyz", description="extxyz (text, ASE) or h5md (binary, MDAnalysis)"
     )
-    checkpoint_every: Count = Field(default=500, description="checkpoints; the newest 2 are kept")
+    trajectory_columns: Annotated[
+        tuple[Annotated[str, one_of(*CHOSEN_COLUMNS)], ...], FROM_LIST
+    ] = Field(
+        default=CHOSEN_COLUMNS,
+        description="what a frame of trajectory.extxyz has beside symbols and positions; h5md has "
+        "all, in a quarter of the bytes",
+    )
+    checkpoint_every: Count = Field(default=500, description="checkpoints")
+    checkpoints_kept: Count = Field(default=KEEP, description="the newest so many checkpoints")
     report: bool = Field(default=True, description="report.html when the run ends")
 
 
@@ -135,6 +174,19 @@ class Config(Section):
     dynamics: DynamicsConfig
     neighbors: NeighborsConfig = NeighborsConfig()
     output: OutputConfig = OutputConfig()
+    stage: Annotated[tuple[StageConfig, ...], FROM_LIST] = ()
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What runs one after the other."""
+        if not self.stage:
+            return (Stage("", self.dynamics),)
+        return tuple(Stage(stage.name, stage) for stage in self.stage)
+
+    @property
+    def total_steps(self) -> int:
+        """Of all stages, each to its end."""
+        return sum(stage.dynamics.steps for stage in self.stages)
 
 
 def load_config(
@@ -159,11 +211,16 @@ def load_config(
     settings.change_texts_(raw, "model", "name", name)
     if device is not None:
         settings.set_(raw, "dynamics", "device", device)
-    problems = file_problems(raw, existing, model_names)
-    return settings.checked(path, raw, Config, VOCABULARY, problems)
+    problems = list(file_problems(raw, existing, model_names))
+    copied = complete_stages_(raw)
+    return settings.checked(path, raw, Config, VOCABULARY, problems, copied)
 
 
 def to_toml(config: Config) -> str:
     """The text of md.resolved.toml: every key with its value, defaults included."""
     comment = "Every setting of this run, defaults included. fastequi run reads it back."
-    return settings.to_toml(config.model_dump(exclude_none=True), comment)
+    sections = config.model_dump(exclude_none=True)
+    for section in sections["stage"]:
+        section.pop("device")  # of the whole run
+    sections["stage"] = [{"name": stage.pop("name"), **stage} for stage in sections["stage"]]
+    return settings.to_toml(sections, comment)

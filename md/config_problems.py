@@ -4,9 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
+
 from fastequi.errors import InputError
 from fastequi.md.constraints.from_ase import missing_atoms
-from fastequi.md.structure import read_structure
+from fastequi.md.stage_keys import stage_problems
+from fastequi.md.structure import frame_numbers, read_structures
+from fastequi.md.trajectory.extxyz import CHOSEN_COLUMNS
 from fastequi.settings_problems import Vocabulary, directory_problem, model_problem, value_at
 
 _ALIASES = {
@@ -57,17 +61,19 @@ _ALIASES = {
 }
 
 #: Ensembles of other programs.
-_NOT_OFFERED = {
-    "dynamics.ensemble": (
-        "nvt-berendsen", "npt-mttk", "npt-csvr", "npt-berendsen",
-        "npt-langevin", "nph", "nvt", "npt",
-    ),
-}  # fmt: skip
+_ENSEMBLES = (
+    "nvt-berendsen", "npt-mttk", "npt-csvr", "npt-berendsen",
+    "npt-langevin", "nph", "nvt", "npt",
+)  # fmt: skip
+_NOT_OFFERED = {"dynamics.ensemble": _ENSEMBLES, "stage.ensemble": _ENSEMBLES}
 
 VOCABULARY = Vocabulary(
     aliases=_ALIASES,
     not_offered=_NOT_OFFERED,
     expected={
+        "system.structure": "a file in quotes, or a list of files",
+        "system.index": 'a whole number, or in quotes what ASE takes, for example ":"',
+        "output.trajectory_columns": f"a list of any of {', '.join(CHOSEN_COLUMNS)}",
         "system.supercell": "three whole numbers above 0, for example [2, 2, 2]",
         "system.fixed_atoms": "a list of whole numbers from 0, for example [0, 1, 2]",
         "model.name": "a name or a path in quotes, or a list of two or more of them",
@@ -87,6 +93,7 @@ def file_problems(raw: dict[str, Any], existing: str, model_names: Sequence[str]
             yield from model_problem("model.name", one, model_names)
     yield from _committee_problem(raw)
     yield from _dispersion_problem(raw)
+    yield from stage_problems(raw)
     if isinstance(directory, str):
         yield from directory_problem(Path(directory), existing)
 
@@ -115,14 +122,25 @@ def _dispersion_problem(raw: dict[str, Any]) -> Iterator[str]:
 
 def _structure_problem(raw: dict[str, Any]) -> Iterator[str]:
     structure, index = value_at(raw, ("system", "structure")), value_at(raw, ("system", "index"))
-    if isinstance(structure, str):
+    if isinstance(index, str):
         try:
-            atoms = read_structure(structure, index if type(index) is int else -1)
+            frame_numbers(index)
         except InputError as error:
-            yield f"system.structure: {error}"
+            yield f"system.index: {error}"
             return
-        fixed = value_at(raw, ("system", "fixed_atoms"))
-        if isinstance(fixed, list) and all(type(k) is int and k >= 0 for k in fixed):
-            wrong = missing_atoms(atoms, fixed)
-            if wrong:
-                yield f"system.fixed_atoms: {wrong}"
+    for path in structure if isinstance(structure, list) else [structure]:
+        if isinstance(path, str) and path:
+            try:
+                frames = read_structures(path, index if type(index) in (int, str) else -1)
+            except InputError as error:
+                yield f"system.structure: {error}"
+                continue
+            yield from _fixed_problem(raw, path, frames)
+
+
+def _fixed_problem(raw: dict[str, Any], path: str, frames: Sequence[Atoms]) -> Iterator[str]:
+    fixed = value_at(raw, ("system", "fixed_atoms"))
+    if isinstance(fixed, list) and all(type(k) is int and k >= 0 for k in fixed):
+        wrong = next(filter(None, (missing_atoms(atoms, fixed) for atoms in frames)), None)
+        if wrong:
+            yield f"system.fixed_atoms: {path}: {wrong}"

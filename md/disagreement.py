@@ -4,7 +4,7 @@ Any potential that offers `disagreement` will do. It is looked at whenever the l
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -35,12 +35,14 @@ class TooUncertain(PhysicsError):
     """The members disagree by more than the user accepts; the state is good to go on from."""
 
 
-def largest_disagreement(simulation: "Simulation") -> dict[str, float]:
-    """The column of the log, of a committee; nothing for any other potential."""
-    potential = simulation.potential
+def largest_disagreement(simulation: "Simulation") -> list[dict[str, float]]:
+    """The column of the log of each system, of a committee; nothing for any other potential."""
+    potential, state = simulation.potential, simulation.state
     if not isinstance(potential, Disagreeing):
-        return {}
-    return {COLUMN: float(potential.disagreement().max())}
+        return [{}] * state.n_systems
+    found = potential.disagreement()
+    largest = found.new_zeros(state.n_systems).scatter_reduce(0, state.system_idx, found, "amax")
+    return [{COLUMN: value} for value in largest.tolist()]
 
 
 @dataclass
@@ -48,12 +50,12 @@ class DisagreementWatch:
     """An observer that acts where an atom's force is more uncertain than `limit_eV_per_A`.
 
     action  'warn' (once), 'save' the frame, or 'stop' (and save it, too)
-    save    writes the present frame; None for 'warn'
+    save    writes the present frames of systems, by their rows in the batch; None for 'warn'
     """
 
     limit_eV_per_A: float
     action: str
-    save: Callable[["Simulation"], None] | None = None
+    save: Callable[["Simulation", Sequence[int]], None] | None = None
     has_warned: bool = False
 
     def __call__(self, simulation: "Simulation") -> None:
@@ -61,10 +63,11 @@ class DisagreementWatch:
         potential = simulation.potential
         assert isinstance(potential, Disagreeing)
         found = potential.disagreement()
-        if not bool((found > self.limit_eV_per_A).any()):
+        above = found > self.limit_eV_per_A
+        if not bool(above.any()):
             return
         if self.save:
-            self.save(simulation)
+            self.save(simulation, simulation.state.system_idx[above].unique().tolist())
         if self.action == "stop":
             raise TooUncertain(self._message(simulation, found))
         if not self.has_warned:

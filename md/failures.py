@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fastequi.errors import PhysicsError
 from fastequi.md.barostats.checks import LARGEST_STRAIN
-from fastequi.md.checks import NAMED_AT_MOST, atom_name
+from fastequi.md.checks import NAMED_AT_MOST, atom_within
 from fastequi.md.state import State
 
 #: An atom that moves further in one step is not a simulation any more.
@@ -18,11 +18,12 @@ def check_strain(state: State, last_good: int, strain: Tensor | None, timestep_f
         return
     worst = int(strain.argmax())
     raise PhysicsError(
-        f"the barostat is too fast: at step {state.step + 1} it strained the cell of system {worst}"
-        f" by {100.0 * float(strain[worst]):.2g} % (limit {100 * LARGEST_STRAIN:g} %).\nThe last "
+        f"the barostat is too fast: at step {state.step + 1} it strained the cell by "
+        f"{100.0 * float(strain[worst]):.2g} % (limit {100 * LARGEST_STRAIN:g} %).\nThe last "
         f"good step is {last_good}. What may help: a longer barostat_time_fs; a smaller "
         f"timestep_fs (now {timestep_fs:g}); with npt-scr, a smaller compressibility_per_GPa; a "
-        "larger supercell; relaxing structure and cell first."
+        "larger supercell; relaxing structure and cell first.",
+        worst if state.n_systems > 1 else None,
     )
 
 
@@ -54,8 +55,10 @@ def check_forces(state: State, failed: int, good: int, timestep_fs: float) -> No
 def _failure(
     state: State, wrong: Tensor, happened: list[str], failed: int, good: int, timestep_fs: float
 ) -> PhysicsError:
-    atoms = torch.nonzero(wrong).squeeze(1).tolist()
-    lines = [f"{atom_name(state, a)}: {happened[a]}" for a in atoms[:NAMED_AT_MOST]]
+    """Of the first system that failed, if several did."""
+    system = _first_system(state, wrong)
+    atoms = torch.nonzero(wrong & (state.system_idx == system)).squeeze(1).tolist()
+    lines = [f"{atom_within(state, a)}: {happened[a]}" for a in atoms[:NAMED_AT_MOST]]
     if len(atoms) > len(lines):
         lines.append(f"and {len(atoms) - len(lines)} more atoms")
     return PhysicsError(
@@ -63,5 +66,14 @@ def _failure(
         + "\n- ".join(lines or ["the energy is not finite"])
         + f"\nThe last good step is {good}. What may help: a smaller timestep_fs (now "
         f"{timestep_fs:g}); relaxing the structure first; a model that was trained on this "
-        "chemistry, at this density and temperature."
+        "chemistry, at this density and temperature.",
+        system if state.n_systems > 1 else None,
     )
+
+
+def _first_system(state: State, wrong: Tensor) -> int:
+    """Whose atoms are `wrong`; where none are, whose energy is not finite."""
+    systems = state.system_idx[wrong]
+    if len(systems) == 0:
+        systems = torch.nonzero(~torch.isfinite(state.energy)).squeeze(1)
+    return int(systems[0]) if len(systems) else 0

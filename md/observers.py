@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 
 def thermodynamics(simulation: "Simulation", system: int = 0) -> dict[str, float]:
-    """One row of the log of one system; keys name their units.
+    """One row of the log of one system; see `thermodynamics_of_all`."""
+    return thermodynamics_of_all(simulation)[system]
+
+
+def thermodynamics_of_all(simulation: "Simulation") -> list[dict[str, float]]:
+    """One row of the log of each system; keys name their units.
 
     The volume is 0 and the pressure NaN where the cell has none. The kinetic energy is that of all
     motion; the integrator says what part of it is heat, which makes temperature and pressure.
@@ -28,6 +33,6 @@ def thermodynamics(simulation: "Simulation", system: int = 0) -> dict[str, float
         "volume_A3": volumes(state.cell),
         "conserved_eV": integrator.conserved_energy(state),
     }
-    values = torch.stack([column[system] for column in columns.values()]).tolist()
-    time_ps = state.step * integrator.timestep_fs * 1e-3
-    return {"step": state.step, "time_ps": time_ps, **dict(zip(columns, values, strict=True))}
+    table = torch.stack(list(columns.values()), dim=1).tolist()
+    moment = {"step": state.step, "time_ps": simulation.time_ps}
+    return [{**moment, **dict(zip(columns, values, strict=True))} for values in table]

@@ -9,7 +9,7 @@ In Python a number, a `Ramp`, or a sequence with one of these per system. In a T
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeAlias
 
 import torch
@@ -23,11 +23,15 @@ from fastequi.md.state import State
 
 @dataclass(frozen=True)
 class Ramp:
-    """From one value at step 0 to another at step `steps`, linear; constant from there on."""
+    """From one value to another over `steps` steps, linear; constant before and from there on.
+
+    It begins at step `begin` of the simulation.
+    """
 
     start: float
     end: float
     steps: int
+    begin: int = 0
 
     def __str__(self) -> str:
         return f"{self.start:g} to {self.end:g}"
@@ -61,12 +65,13 @@ class Schedule:
         self._start = tensor([ramp.start for ramp in ramps])
         self._change = tensor([ramp.end - ramp.start for ramp in ramps])
         self._per_step = tensor([1.0 / max(1, ramp.steps) for ramp in ramps])
+        self._begin = tensor([float(ramp.begin) for ramp in ramps])
 
     def at(self, step: int | Tensor) -> Tensor:
         """Values [systems], float64; a step on the device, int64 [], is not asked what it is."""
         if not self.changes:
             return self._start
-        return self._start + self._change * (self._per_step * step).clamp(max=1.0)
+        return self._start + self._change * (self._per_step * (step - self._begin)).clamp(0.0, 1.0)
 
 
 def temperature_schedule(temperature_K: Target, state: State, positive: bool = False) -> Schedule:
@@ -82,6 +87,20 @@ def first_value(target: Target) -> float:
     """At step 0, of the first system."""
     value = _each(target, 1)[0]
     return value.start if isinstance(value, Ramp) else float(value)
+
+
+def of_systems(target: Target, systems: Sequence[int], begin: int = 0) -> Target:
+    """The same for some of the systems, with ramps that begin at step `begin`.
+
+    One value for all systems stays one.
+    """
+
+    def moved(value: float | Ramp) -> float | Ramp:
+        return replace(value, begin=begin) if isinstance(value, Ramp) else value
+
+    if isinstance(target, int | float | Ramp):
+        return moved(target)
+    return tuple(moved(target[k]) for k in systems)
 
 
 def _each(target: Target, n_systems: int) -> list[float | Ramp]:

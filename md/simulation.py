@@ -41,6 +41,7 @@ class Simulation:
     forces_are_current: whether forces and energies belong to the positions; a restart that brings
         them along sets it, and nothing is computed twice.
     observe_start: whether observers still have to see step 0; a restart clears it.
+    begin: step and time in fs from which on the timestep is the integrator's; a stage sets it.
     phases_s: seconds spent in model, neighbors, integrate, output; wall_s: in `run` altogether. On
         a GPU steps are captured as a whole, and are counted as the model's.
     stopped: whether the last `run` returned early because it was asked to.
@@ -78,6 +79,7 @@ class Simulation:
         self.observers = list(observers)
         self.forces_are_current = False
         self.observe_start = self.state.step == 0
+        self.begin: tuple[int, float] = (0, 0.0)
         self.wall_s = 0.0
         self.stopped = self.finished = False
         self._stop_requested = False
@@ -117,6 +119,12 @@ class Simulation:
         finally:
             self.stopped, self._stop_requested = self._stop_requested, False
             self.wall_s += time.perf_counter() - started
+
+    @property
+    def time_ps(self) -> float:
+        """Simulated time at this step."""
+        step, time_fs = self.begin
+        return (time_fs + (self.state.step - step) * self.integrator.timestep_fs) * 1e-3
 
     def request_stop(self) -> None:
         """Make `run` return after the current chunk; safe in a signal handler and in observers."""

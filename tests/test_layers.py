@@ -20,6 +20,7 @@ FLOORS = [
     {"fastequi.dispersion"},
     {"fastequi.importers"},
     {"fastequi.calculators", "fastequi.integrations", "fastequi.training", "fastequi.limits"},
+    {"fastequi.running"},
     {"fastequi.run", "fastequi.properties"},
     {"fastequi.cli", "fastequi.examples"},
 ]

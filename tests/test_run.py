@@ -18,14 +18,8 @@ from fastequi.md.state import state_from_atoms
 from fastequi.md.testing import LennardJones
 from fastequi.md.velocities import maxwell_boltzmann_
 from fastequi.process import stopping_on_signals
-from fastequi.run import (
-    build_simulation,
-    execute,
-    fingerprint_of,
-    load_potential,
-    set_up,
-    starting_state,
-)
+from fastequi.run import execute, load_potential, set_up
+from fastequi.running.identity import fingerprint_of
 
 TOML = """
 [system]
@@ -126,11 +120,11 @@ def test_velocities_come_from_the_seed(config, toy):
 
 
 def test_velocities_of_the_structure_win(config, toy, tmp_path):
-    made = config()
+    made = config(supercell=("[1, 2, 1]", "[1, 1, 1]"))
     atoms = bulk("Ar", a=5.3, cubic=True)
     atoms.set_momenta([[0.0, 0.0, 0.0]] * 4)  # at rest is a choice too
-    state = starting_state(made, atoms)
-    assert (state.velocities == 0).all()
+    atoms.write(tmp_path / "ar.extxyz")
+    assert (set_up(made).simulation.state.velocities == 0).all()
 
 
 def moving_argon(drift_A_per_fs: float = 0.0) -> Atoms:
@@ -200,12 +194,6 @@ def test_set_up_writes_nothing(config, toy, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     set_up(made)
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_simulation_of_a_given_state(config, toy):
-    made = config()
-    state = starting_state(made, bulk("Ar", cubic=True))
-    assert build_simulation(made, Toy(), state).state is state
 
 
 def test_second_signal_is_not_caught(config, toy):

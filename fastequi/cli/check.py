@@ -12,19 +12,25 @@ from fastequi.md.trajectory.directory import (
     SUMMARY,
     TRAJECTORIES,
 )
-from fastequi.run import Setup, ns_per_day
+from fastequi.run import Setup
+from fastequi.running.summary import ns_per_day
 
 
 def print_check(setup: Setup) -> None:
     """Energy, largest force, pressure, memory, speed and the files, without writing any."""
     simulation, output = setup.simulation, setup.config.output
     simulation.compute_forces_()
-    row = thermodynamics(simulation)
     largest = simulation.state.forces.norm(dim=1).max()
+    print()
+    if setup.has_many:
+        print(f"of the first batch: largest force {largest:.4f} eV/Å")
+    else:
+        row = thermodynamics(simulation)
+        print(f"energy {row['potential_energy_eV']:.6f} eV, largest force {largest:.4f} eV/Å")
+        print(f"temperature {row['temperature_K']:.1f} K, pressure {row['pressure_GPa']:.3f} GPa")
     seconds = _seconds_per_step(setup)
-    speed = ns_per_day(1 / seconds, setup.config.dynamics.timestep_fs)
-    print(f"\nenergy {row['potential_energy_eV']:.6f} eV, largest force {largest:.4f} eV/Å")
-    print(f"temperature {row['temperature_K']:.1f} K, pressure {row['pressure_GPa']:.3f} GPa")
+    timestep_fs = setup.batch.present.dynamics.timestep_fs
+    speed = len(setup.batch.systems) * ns_per_day(1 / seconds, timestep_fs)
     print(
         f"estimate: {speed:.3g} ns/day, {seconds * setup.steps_left:.3g} s for "
         f"{setup.steps_left} steps, memory {peak_memory_MB(setup.potential.device):.0f} MB"

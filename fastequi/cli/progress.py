@@ -15,12 +15,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from fastequi.md.observers import thermodynamics
+from fastequi.md.observers import thermodynamics_of_all
 from fastequi.md.simulation import Simulation
-from fastequi.run import Setup, ns_per_day
+from fastequi.run import Setup
+from fastequi.running.summary import ns_per_day
 
 _POLL_S = 0.2
 _LINE_S = 10.0
+#: Columns that a terminal needs to show ^C behind the bar without a new line.
+_ROOM_FOR_ECHO = 4
 
 
 class Speedometer:
@@ -40,26 +43,29 @@ class Speedometer:
 
 
 class Progress:
-    """Shows how far a run is while the `with` block lasts. Joins the simulation's observers."""
+    """Shows how far a run is while the `with` block lasts. Joins the run's observers.
+
+    Steps are those of all stages and batches together, ns/day those of all systems at present.
+    """
 
     def __init__(self, setup: Setup, out: TextIO | None = None) -> None:
         """`out` is stdout if not given."""
         self.every = setup.config.output.log_every
-        self._simulation = setup.simulation
-        self._timestep_fs = setup.config.dynamics.timestep_fs
-        self._first = setup.simulation.state.step
-        self._total = setup.config.dynamics.steps
+        self._setup = setup
+        self._total = setup.config.total_steps * len(setup.batches)
+        self._first = self._step
         self._out = out or sys.stdout
-        self._temperature_K = float("nan")
+        self._temperature_K: tuple[float, float] | None = None
         self._speedometer = Speedometer(self._first)
         self._done = threading.Event()
         show = self._show_bar if self._out.isatty() else self._print_lines
         self._thread = threading.Thread(target=show, name="fastequi-progress", daemon=True)
-        self._simulation.observers.append(self)
+        setup.observers.append(self)
 
     def __call__(self, simulation: Simulation) -> None:
-        """Note the temperature whenever the log does."""
-        self._temperature_K = thermodynamics(simulation)["temperature_K"]
+        """Note the temperatures whenever the log does."""
+        found = [row["temperature_K"] for row in thermodynamics_of_all(simulation)]
+        self._temperature_K = min(found), max(found)
 
     def __enter__(self) -> "Progress":
         self._thread.start()
@@ -76,26 +82,46 @@ class Progress:
 
     @property
     def _step(self) -> int:
-        return self._simulation.state.step
+        return self._total - self._setup.steps_left
+
+    def _where(self) -> str:
+        """The stage, and which of several batches."""
+        setup, words = self._setup, []
+        if setup.config.stage:
+            words.append(setup.batch.present.name)
+        if len(setup.batches) > 1:
+            words.append(f"batch {setup.present + 1} of {len(setup.batches)}")
+        return ", ".join(words)
 
     def _speed(self) -> str:
         steps_per_s = self._speedometer.steps_per_s
         if math.isnan(steps_per_s):
             return "starting"
-        return f"{ns_per_day(steps_per_s, self._timestep_fs):.3g} ns/day"
+        batch = self._setup.batch
+        integrator = batch.simulation.integrator
+        if not integrator.is_dynamics:
+            return f"{steps_per_s:.3g} steps/s"
+        all_together = steps_per_s * len(batch.systems)
+        return f"{ns_per_day(all_together, integrator.timestep_fs):.3g} ns/day"
 
     def _temperature(self) -> str:
-        return "" if math.isnan(self._temperature_K) else f"{self._temperature_K:.0f} K"
+        if self._temperature_K is None:
+            return ""
+        low, high = self._temperature_K
+        return f"{low:.0f} K" if low == high else f"{low:.0f}-{high:.0f} K"
 
     def _show_bar(self) -> None:
         columns = (
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[speed]}"),
             TextColumn("{task.fields[temperature]}"),
         )
-        with Bar(*columns, console=Console(file=self._out)) as bar:
+        console = Console(file=self._out)
+        console.width = max(20, console.width - _ROOM_FOR_ECHO)
+        with Bar(*columns, console=console) as bar:
             task = bar.add_task("", total=self._total, completed=self._first, speed="",
                                 temperature="")  # fmt: skip
             waiting = True
@@ -103,7 +129,7 @@ class Progress:
                 waiting = not self._done.wait(_POLL_S)
                 self._speedometer.update(self._step, perf_counter())
                 bar.update(task, completed=self._step, speed=self._speed(),
-                           temperature=self._temperature())  # fmt: skip
+                           temperature=self._temperature(), description=self._where())  # fmt: skip
 
     def _print_lines(self) -> None:
         """A line early on, to know how long it takes, then every 10 % or 10 s (later, 2 %)."""
@@ -126,8 +152,8 @@ class Progress:
 
     def _print_line(self, step: int) -> None:
         left_s = (self._total - step) / self._speedometer.steps_per_s
-        parts = [f"step {step} of {self._total}", self._temperature(), self._speed(),
-                 f"{duration(left_s)} left"]  # fmt: skip
+        parts = [f"step {step} of {self._total}", self._where(), self._temperature(),
+                 self._speed(), f"{duration(left_s)} left"]  # fmt: skip
         print("  ".join(part for part in parts if part), file=self._out, flush=True)
 
 

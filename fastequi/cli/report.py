@@ -1,13 +1,17 @@
 """What `fastequi run` prints before and after: the plan, where the time went, the result."""
 
 import math
+import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 import torch
 
 from fastequi._version import __version__
+from fastequi.cli.systems import describe_systems, print_systems
 from fastequi.cli.threads import describe_threads
 from fastequi.dispersion import Corrected
 from fastequi.md.analysis.thermodynamics import slope
@@ -17,9 +21,13 @@ from fastequi.md.trajectory.directory import LOG, own_files
 from fastequi.md.trajectory.log import read_log
 from fastequi.md.velocities import drift_velocity
 from fastequi.run import Setup
+from fastequi.running.systems import integrator_of
 
 #: How the names of parameters end -> how the unit is written.
 _SYMBOLS = {"per_ps": "/ps", "per_GPa": "/GPa", "fs": "fs", "K": "K", "GPa": "GPa"}
+
+#: Values and systems that are listed one by one, before they are counted.
+_NAMED_AT_MOST = 6
 
 #: Columns of the log that an ensemble may hold at a value -> what, in which unit, decimals.
 _CONTROLLED = {"temperature_K": ("temperature", "K", 1), "pressure_GPa": ("pressure", "GPa", 3)}
@@ -28,30 +36,54 @@ _CONTROLLED = {"temperature_K": ("temperature", "K", 1), "pressure_GPa": ("press
 def print_setup(setup: Setup, resume: bool) -> None:
     """Say what is about to be computed, with what."""
     print(f"fastequi {__version__}")
+    width = max(40, min(get_terminal_size().columns, 160)) - 13 if sys.stdout.isatty() else 10**6
     for name, text in describe(setup, resume).items():
-        print(f"  {name:<10} {text}")
+        # Paths and numbers stay whole: words are what a line breaks between.
+        lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+        print(f"  {name:<10} " + f"\n{'':<13}".join(lines))
 
 
 def describe(setup: Setup, resume: bool) -> dict[str, str]:
     """The plan of a run, one line per topic."""
-    dynamics, output = setup.config.dynamics, setup.config.output
-    potential = setup.potential
+    output, potential = setup.config.output, setup.potential
     is_corrected = isinstance(potential, Corrected)
-    step = setup.simulation.state.step
-    total_ps = dynamics.steps * dynamics.timestep_fs * 1e-3
     return {
-        "atoms": f"{len(setup.atoms)} ({setup.atoms.get_chemical_formula()}){_fixed(setup)}",
-        "cell": _cell(setup),
+        **(describe_systems(setup) if setup.has_many else _describe_one(setup)),
         "model": f"{potential.name}, {potential.dtype_name}, cutoff {potential.cutoff:g} Å",
         **({"dispersion": potential.damping.description} if is_corrected else {}),
         "kernels": f"{potential.kernels} ({potential.kernels_reason})",
         "device": _device(potential.device),
-        "ensemble": in_words(setup.simulation.integrator.description()),
-        "velocities": _velocities(setup),
-        "steps": f"{step} to {dynamics.steps} ({total_ps:g} ps){_start(setup, resume)}",
+        **_describe_dynamics(setup, resume),
         "output": f"{output.directory}: log every {output.log_every}, {output.trajectory_format} "
         f"every {output.trajectory_every}, checkpoint every {output.checkpoint_every} steps",
     }
+
+
+def _describe_one(setup: Setup) -> dict[str, str]:
+    return {
+        "atoms": f"{len(setup.atoms)} ({setup.atoms.get_chemical_formula()}){_fixed(setup)}",
+        "cell": _cell(setup),
+    }
+
+
+def _describe_dynamics(setup: Setup, resume: bool) -> dict[str, str]:
+    """Ensemble, velocities and steps; of every stage, if the run has stages."""
+    stages, step = setup.config.stages, setup.simulation.state.step
+    integrators = [integrator_of(stage.dynamics, setup.systems) for stage in stages]
+    total_ps = 1e-3 * sum(
+        stage.dynamics.steps * integrator.timestep_fs
+        for stage, integrator in zip(stages, integrators, strict=True)
+    )
+    time = f" ({total_ps:g} ps)" if total_ps else ""
+    steps = f"{step} to {setup.config.total_steps}{time}{_start(setup, resume)}"
+    found = {}
+    if not setup.config.stage:
+        found["ensemble"] = in_words(integrators[0].description())
+    for k, stage in enumerate(setup.config.stage):
+        words = in_words(integrators[k].description())
+        now = " <- goes on here" if setup.checkpoint and k == setup.batch.stage else ""
+        found[f"stage {k}"] = f"{stage.name}: {stage.steps} steps, {words}{now}"
+    return found | {"velocities": _velocities(setup), "steps": steps}
 
 
 def print_result(setup: Setup, summary: dict[str, Any]) -> None:
@@ -63,8 +95,13 @@ def print_result(setup: Setup, summary: dict[str, Any]) -> None:
         f"\n{summary['steps_per_s']:.4g} steps/s, {summary['atom_steps_per_s']:.4g} atom-steps/s, "
         f"{summary['ns_per_day']:.4g} ns/day, peak memory {summary['peak_memory_MB']:.0f} MB"
     )
-    description = setup.simulation.integrator.description()
-    print(physics(setup.directory / LOG, description, len(setup.atoms)))
+    if setup.has_many:
+        print_systems(setup, summary)
+        return
+    for stage in setup.config.stages:
+        description = integrator_of(stage.dynamics, setup.systems).description()
+        text = physics(setup.directory / LOG, description, len(setup.atoms), stage.name or None)
+        print(f"{stage.name}: {text}" if stage.name else text)
     print(f"written to {setup.directory}:")
     for path in own_files(setup.directory):
         print(f"  {path.relative_to(setup.directory)} ({_size(path)})")
@@ -85,16 +122,18 @@ def in_words(description: Mapping[str, object]) -> str:
     words = [str(parameters.pop("ensemble"))]
     for name, value in parameters.items():
         unit = next((unit for unit in _SYMBOLS if name.endswith(f"_{unit}")), "")
-        text = ", ".join(map(_number, value)) if isinstance(value, tuple) else _number(value)
+        text = _several(value) if isinstance(value, tuple) else _number(value)
         what = name.removesuffix(f"_{unit}").replace("_", " ")
         words.append(f"{what} {text} {_SYMBOLS.get(unit, '')}".rstrip())
     return ", ".join(words)
 
 
-def physics(log: Path, description: Mapping[str, object], atoms: int) -> str:
-    """Whether the physics held, from the rows of a log: the drift of the conserved energy, and
-    mean and spread of what the ensemble controls (of its description)."""
-    rows = read_log(log)
+def physics(
+    log: Path, description: Mapping[str, object], atoms: int, stage: str | None = None
+) -> str:
+    """Whether the physics held, from the rows of a log, or of a stage of it: the drift of the
+    conserved energy, and mean and spread of what the ensemble controls (of its description)."""
+    rows = read_log(log, stage)
     time_ps = rows["time_ps"]
     if len(time_ps) < 3 or time_ps[-1] == time_ps[0]:
         return f"{len(time_ps)} rows in the log: too few for statistics"
@@ -111,6 +150,13 @@ def physics(log: Path, description: Mapping[str, object], atoms: int) -> str:
     energy = "conserved energy" if controlled else "energy"
     span_ps = time_ps[-1] - time_ps[0]
     return "\n".join([*lines, f"{energy} drift {drift:.3g} meV/atom/ps over {span_ps:.4g} ps"])
+
+
+def _several(values: tuple[object, ...]) -> str:
+    """Each of a few values; of many, how many and their ends."""
+    if len(values) <= _NAMED_AT_MOST:
+        return ", ".join(map(_number, values))
+    return f"{_number(values[0])} to {_number(values[-1])} ({len(values)} systems)"
 
 
 def _number(value: object) -> str:
@@ -141,7 +187,11 @@ def _device(device: torch.device) -> str:
 
 def _velocities(setup: Setup) -> str:
     if setup.checkpoint:
-        return f"of the checkpoint{_drift(setup)}"
+        return "of the checkpoint" if setup.has_many else f"of the checkpoint{_drift(setup)}"
+    if setup.has_many:
+        first = setup.config.stages[0].dynamics.seed
+        seeds = f"{first} to {first + setup.systems[-1].index}"
+        return f"of the structures, else Maxwell-Boltzmann; seeds {seeds}, one per system"
     if setup.drawn_at_K is None:
         return f"of the structure{_drift(setup)}"
     seed = setup.config.dynamics.seed

@@ -1,39 +1,46 @@
-"""`fastequi run`: molecular dynamics from an md.toml."""
+"""`fastequi run`: molecular dynamics from an md.toml, or from several."""
 
+import json
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 from fastequi.cli.check import print_check
 from fastequi.cli.progress import Progress
 from fastequi.cli.report import print_result, print_setup
+from fastequi.cli.several_runs import run_several
+from fastequi.cli.systems import failures
 from fastequi.cli.threads import respect_quota
+from fastequi.cli.walltime import read_walltime, stopping_at
 from fastequi.errors import FastEquiError, InputError, PhysicsError, Stopped
 from fastequi.importers import pretrained_names
 from fastequi.limits import beyond_training, hottest_K
 from fastequi.md.analysis.report import write_report
 from fastequi.md.config import Config, load_config
-from fastequi.md.trajectory.directory import REPORT
+from fastequi.md.trajectory.directory import REPORT, SUMMARY
 from fastequi.model.facts import training_facts
 from fastequi.run import Setup, execute, set_up
 
 
 def run(
-    config: Path,
-    /,
-    *,
+    *configs: Path,
     resume: bool = False,
     overwrite: bool = False,
     device: str | None = None,
     check: bool = False,
+    max_walltime: str | None = None,
 ) -> int:
     """Run molecular dynamics as an md.toml says.
 
-    Ctrl-C or SIGTERM finishes the step, writes a checkpoint and exits with 75; --resume goes on.
+    Ctrl-C, SIGTERM or a closed terminal finishes the step, writes a checkpoint and exits with 75;
+    --resume goes on.
 
     Parameters
     ----------
-    config
-        the md.toml; `fastequi init` writes one
+    configs
+        the md.toml; `fastequi init` writes one. Several run one after the other, or one on each
+        GPU; one that fails does not stop the others, and the exit code is that of the worst
     resume
         go on from the newest checkpoint, up to the total of dynamics.steps
     overwrite
@@ -42,10 +49,38 @@ def run(
         auto, cpu, cuda or cuda:N, instead of dynamics.device
     check
         read everything, compute the forces once, say what a run would cost, write nothing
+    max_walltime
+        end with a checkpoint, and exit with 75, after this time; as in SLURM: 90 (minutes),
+        90:00, 01:30:00 or 1-12 (days-hours). It counts from the start of the command: leave some
+        minutes for the last checkpoint
     """
     respect_quota()
+    if not configs:
+        raise InputError("name an md.toml; `fastequi init` writes one")
     if resume and overwrite:
         raise InputError("--resume goes on with a run, --overwrite removes it: choose one")
+    limit_s = None if max_walltime is None else read_walltime(max_walltime)
+    deadline_s = None if limit_s is None else time.monotonic() + limit_s
+    options = {"resume": resume, "overwrite": overwrite, "check": check}
+    first, *others = configs
+    if others:
+        return run_several(configs, run_one, options, device, deadline_s)
+    return run_one(first, **options, device=device, deadline_s=deadline_s)
+
+
+def run_one(
+    config: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str | None = None,
+    check: bool = False,
+    deadline_s: float | None = None,
+) -> int:
+    """Run one md.toml, until a moment of `time.monotonic()` at most; see `run`.
+
+    Raises the errors that `main` turns into exit codes.
+    """
     existing = "allow" if resume or overwrite else "refuse"
     settings = load_config(config, existing, pretrained_names(), device)
     try:
@@ -60,11 +95,12 @@ def run(
     if setup.is_finished:
         print(
             f"nothing to do: {setup.directory} has reached step {setup.simulation.state.step}, "
-            "the total of dynamics.steps; raise it to go on"
+            f"the total of {'all stages' if settings.stage else 'dynamics.steps'}; raise it to "
+            "go on"
         )
-        return 0
+        return _result(json.loads((setup.directory / SUMMARY).read_bytes()))
     try:
-        with Progress(setup):
+        with stopping_at(deadline_s, setup.request_stop), Progress(setup):
             summary = execute(setup)
     except Stopped as stopped:
         _report(settings)
@@ -74,6 +110,13 @@ def run(
         raise
     print_result(setup, summary)
     _report(settings)
+    return _result(summary)
+
+
+def _result(summary: dict[str, Any]) -> int:
+    """0, or a PhysicsError that names the systems that failed."""
+    if failed := failures(summary):
+        raise PhysicsError(failed)
     return 0
 
 

@@ -48,8 +48,9 @@ class AppendFile:
             while view:
                 written = os.pwrite(self._descriptor, view, position)
                 view, position = view[written:], position + written
-        except OSError:
+        except OSError as error:
             os.ftruncate(self._descriptor, self._length)
+            error.filename = str(self.path)
             raise
         self._length = position
 

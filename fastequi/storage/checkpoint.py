@@ -23,10 +23,11 @@ from fastequi._version import __version__
 from fastequi.errors import InputError
 from fastequi.storage.durable import write_durably
 
-#: How many checkpoints are kept: one may be lost with a disk block, not two.
+#: How many checkpoints are kept unless asked: one may be lost with a disk block, not two.
 KEEP = 2
-#: 2 has the extra state of an integrator by name; 1 is brought up to it by md/trajectory.
-FORMAT, _READABLE = 2, (1, 2)
+#: 3 has where a run is in its stages; 2 has the extra state of an integrator by name. Earlier ones
+#: are brought up to it by md/trajectory.
+FORMAT, _READABLE = 3, (1, 2, 3)
 _HEADER = "fastequi_checkpoint"
 _NAME = re.compile(r"step-(\d{9,})\.safetensors")
 _OWN_NAME = re.compile(r"step-\d+\.safetensors(\.damaged|\.tmp)?")
@@ -67,14 +68,14 @@ def on_host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write durably, then remove all but the newest `KEEP`. Returns the file."""
+def write_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = KEEP) -> Path:
+    """Write durably, then remove all but the newest `keep`. Returns the file."""
     header = {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)}
     del header["tensors"]
     header["sha256"] = _digest(checkpoint.tensors, header)
     path = folder / f"step-{checkpoint.step:09d}.safetensors"
     write_durably(path, save(checkpoint.tensors, {_HEADER: json.dumps(header)}))
-    for old in _checkpoint_files(folder)[:-KEEP]:
+    for old in _checkpoint_files(folder)[:-keep]:
         old.unlink()
     return path
 
@@ -107,6 +108,12 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
         except InputError as error:
             warnings.warn(f"skipped a checkpoint: {error}", stacklevel=2)
     return max(found, key=lambda checkpoint: checkpoint.step, default=None)
+
+
+def newest_step(folder: Path) -> int | None:
+    """Step of the newest checkpoint by its name; None where there is none."""
+    files = _checkpoint_files(folder)
+    return _step_in_name(files[-1]) if files else None
 
 
 def own_checkpoints(folder: Path) -> list[Path]:

@@ -29,7 +29,12 @@ def replace_durably(temporary: Path, path: Path) -> None:
 def write_durably(path: Path, data: bytes) -> None:
     """Write a whole file, by way of a temporary one, so that it is never seen half written."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
+    try:
+        temporary.write_bytes(data)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)  # half a file would keep a full disk full
+        error.filename = error.filename or str(path)
+        raise
     replace_durably(temporary, path)
 
 

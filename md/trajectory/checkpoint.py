@@ -1,7 +1,7 @@
 """The state of a run as a checkpoint (fastequi/storage/checkpoint.py) keeps it, and back."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from torch import Tensor
@@ -10,19 +10,41 @@ from fastequi.md.state import State
 from fastequi.storage.checkpoint import FORMAT, Checkpoint, on_host
 
 _EXTRA = "extra."
+_PROGRESS = "progress"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a batch is in its run.
+
+    stage    number of the stage, from 0
+    begin    step and time in fs at which that stage began
+    systems  numbers of the systems that the state has, row by row
+    failed   number of a system (as text) -> the last good `step`, and the `error`
+    """
+
+    stage: int = 0
+    begin: tuple[int, float] = (0, 0.0)
+    systems: tuple[int, ...] = (0,)
+    failed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def checkpoint_of(
-    state: State, fingerprint: Mapping[str, Any], elapsed_s: Mapping[str, float]
+    state: State,
+    fingerprint: Mapping[str, Any],
+    elapsed_s: Mapping[str, float],
+    progress: Progress = Progress(),
 ) -> Checkpoint:
     """Copy a state to the host; the offsets are for the writer to fill in.
 
-    Tensors are the fields of State, its extra ones as `extra.NAME`; numbers are its other fields.
+    Tensors are the fields of State, its extra ones as `extra.NAME`; numbers are its other fields,
+    and the progress.
     """
     values = {f.name: getattr(state, f.name) for f in fields(state) if f.name != "extra"}
     values |= {f"{_EXTRA}{name}": tensor for name, tensor in state.extra.items()}
     tensors = on_host({name: value for name, value in values.items() if isinstance(value, Tensor)})
     numbers = {n: v for n, v in values.items() if n not in tensors and v is not None}
+    numbers[_PROGRESS] = asdict(progress)
     return Checkpoint(tensors, numbers, dict(fingerprint), {}, dict(elapsed_s))
 
 
@@ -31,7 +53,17 @@ def state_of(checkpoint: Checkpoint) -> State:
     tensors = checkpoint.tensors
     own = {name: tensor for name, tensor in tensors.items() if not name.startswith(_EXTRA)}
     extra = {n.removeprefix(_EXTRA): tensor for n, tensor in tensors.items() if n not in own}
-    return State(**own, **checkpoint.numbers, extra=extra)
+    numbers = {name: value for name, value in checkpoint.numbers.items() if name != _PROGRESS}
+    return State(**own, **numbers, extra=extra)
+
+
+def progress_of(checkpoint: Checkpoint) -> Progress:
+    """Where the run was; at the only stage of its only system before format 3."""
+    found = checkpoint.numbers.get(_PROGRESS)
+    if found is None:
+        return Progress()
+    begin, systems = tuple(found["begin"]), tuple(found["systems"])
+    return Progress(**{**found, "begin": begin, "systems": systems})
 
 
 def in_present_format(old: Checkpoint) -> Checkpoint:
@@ -39,12 +71,11 @@ def in_present_format(old: Checkpoint) -> Checkpoint:
 
     In format 1, what only Langevin dynamics need was in every state and in every fingerprint.
     """
-    if old.format == FORMAT:
-        return old
     tensors, fingerprint = dict(old.tensors), dict(old.fingerprint)
-    heat = tensors.pop("heat")
-    if fingerprint["dynamics.ensemble"] == "nvt-langevin":
-        tensors[f"{_EXTRA}heat"] = heat
-    else:
-        fingerprint.pop("dynamics.friction_per_ps", None)
+    if old.format == 1:
+        heat = tensors.pop("heat")
+        if fingerprint["dynamics.ensemble"] == "nvt-langevin":
+            tensors[f"{_EXTRA}heat"] = heat
+        else:
+            fingerprint.pop("dynamics.friction_per_ps", None)
     return replace(old, tensors=tensors, fingerprint=fingerprint, format=FORMAT)

@@ -1,6 +1,7 @@
 """The output directory of a run: which names in it are fastequi's."""
 
 import json
+import re
 from pathlib import Path
 
 from fastequi.errors import InputError
@@ -13,6 +14,7 @@ TRAJECTORIES = {"extxyz": "trajectory.extxyz", "h5md": "trajectory.h5"}
 FINAL = "final.extxyz"
 LAST_GOOD = "last_good.extxyz"
 UNCERTAIN = "uncertain.extxyz"
+ERROR = "error.txt"
 SUMMARY = "summary.json"
 CHECKPOINTS = "checkpoints"
 ANALYSIS = "analysis"
@@ -20,14 +22,50 @@ ANALYSIS_JSON = "analysis.json"
 REPORT = "report.html"
 
 _FILES = (
-    RESOLVED_CONFIG, LOG, *TRAJECTORIES.values(), FINAL, LAST_GOOD, UNCERTAIN, SUMMARY, REPORT,
+    RESOLVED_CONFIG, LOG, *TRAJECTORIES.values(), FINAL, LAST_GOOD, UNCERTAIN, ERROR, SUMMARY,
+    REPORT,
 )  # fmt: skip
+
+#: A folder of one of several systems; of the checkpoints of some of them, from the first to the
+#: last.
+_SYSTEM, _BATCH = re.compile(r"\d{4,}"), re.compile(r"(\d{4,})-(\d{4,})")
+
+
+def system_folder(index: int) -> str:
+    """The name of the folder of a system among several."""
+    return f"{index:04d}"
+
+
+def batch_folder(first: int, last: int) -> str:
+    """The name of the folder, in `checkpoints`, of systems that run together."""
+    return f"{first:04d}-{last:04d}"
+
+
+def batches_of(directory: Path) -> list[tuple[int, int]]:
+    """First and last system of each of the batches that have checkpoints of their own."""
+    folders = _folders(directory / CHECKPOINTS, _BATCH)
+    found = [_BATCH.fullmatch(folder.name) for folder in folders]
+    return sorted((int(match[1]), int(match[2])) for match in found if match)
 
 
 def own_files(directory: Path) -> list[Path]:
-    """The files in a run's directory that fastequi wrote."""
+    """The files in a run's directory that fastequi wrote, those of its systems among them."""
+    own = _own_files_here(directory)
+    for folder in _folders(directory, _SYSTEM):
+        own += _own_files_here(folder)
+    return own
+
+
+def _own_files_here(directory: Path) -> list[Path]:
     named = [directory / f"{name}{end}" for name in _FILES for end in ("", ".tmp")]
-    return [*(path for path in named if path.is_file()), *own_checkpoints(directory / CHECKPOINTS)]
+    folders = [directory / CHECKPOINTS, *_folders(directory / CHECKPOINTS, _BATCH)]
+    checkpoints = [path for folder in folders for path in own_checkpoints(folder)]
+    return [*(path for path in named if path.is_file()), *checkpoints]
+
+
+def _folders(directory: Path, name: re.Pattern[str]) -> list[Path]:
+    inner = directory.iterdir() if directory.is_dir() else ()
+    return sorted(path for path in inner if name.fullmatch(path.name) and path.is_dir())
 
 
 def own_analysis_files(directory: Path) -> list[Path]:
@@ -56,6 +94,13 @@ def empty_run_directory(directory: Path) -> None:
     check_is_run(directory)
     with naming_files(directory):
         # The mark of a run goes last: killed half-way, the folder can still be overwritten.
-        for path in [*own_analysis_files(directory), *reversed(own_files(directory))]:
+        systems = _folders(directory, _SYSTEM)
+        for folder in systems:
+            for path in [*own_analysis_files(folder), *reversed(_own_files_here(folder))]:
+                path.unlink()
+        for path in [*own_analysis_files(directory), *reversed(_own_files_here(directory))]:
             path.unlink()
-        (directory / CHECKPOINTS).mkdir(exist_ok=True)
+        emptied = [*(folder / ANALYSIS for folder in systems), *systems]
+        for folder in [*emptied, *_folders(directory / CHECKPOINTS, _BATCH)]:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()

@@ -9,6 +9,7 @@ are in the files of one frame that runs are started from, final.extxyz and last_
 in trajectories.
 """
 
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -22,20 +23,18 @@ from fastequi.md.constraints.from_ase import fixed_atoms
 from fastequi.md.state import EXACT_VELOCITIES
 from fastequi.storage.appending import AppendFile
 
-#: Columns of numbers after the symbol; a frame need not have all of them.
-_COLUMNS = ("positions", "masses", "momenta", "forces", EXACT_VELOCITIES)
+#: Columns of numbers that a trajectory may do without.
+CHOSEN_COLUMNS = ("masses", "momenta", "forces")
 
 
-def extxyz_text(frame: Atoms, exact_velocities: bool = True) -> str:
-    """A frame as text: symbols and `_COLUMNS`; cell, energy, stress, step, time_ps in its header.
+def extxyz_text(frame: Atoms, columns: Sequence[str] = (*CHOSEN_COLUMNS, EXACT_VELOCITIES)) -> str:
+    """A frame as text: symbols, positions and what it has of `columns`.
 
+    Cell, energy, stress, step, time_ps are in its header.
     Where atoms are fixed, a last column, move_mask, says which are not; ASE reads FixAtoms there.
-    exact_velocities: whether velocities in Å/fs are written beside the momenta.
     """
     arrays = {**frame.arrays, **(frame.calc.results if frame.calc else {})}
-    if not exact_velocities:
-        arrays.pop(EXACT_VELOCITIES, None)
-    columns = [name for name in _COLUMNS if name in arrays]
+    columns = [name for name in ("positions", *columns) if name in arrays]
     table = np.column_stack([arrays[name] for name in columns])
     fixed = fixed_atoms(frame)
     ends = [" F" if held else " T" for held in fixed] if fixed.any() else [""] * len(frame)
@@ -63,14 +62,16 @@ def _header(frame: Atoms, columns: list[str], has_fixed: bool) -> str:
 class ExtxyzFile:
     """A text trajectory that ASE, OVITO and MDAnalysis read."""
 
-    def __init__(self, path: Path, offset: int | None = None) -> None:
+    def __init__(
+        self, path: Path, offset: int | None = None, columns: Sequence[str] = CHOSEN_COLUMNS
+    ) -> None:
         """A new trajectory, or an old one cut back to `offset` bytes."""
-        self.path = path
+        self.path, self._columns = path, columns
         self._file = AppendFile(path, offset)
 
     def append(self, record: Atoms) -> None:
         """Write one frame."""
-        self._file.write(extxyz_text(record, exact_velocities=False).encode())
+        self._file.write(extxyz_text(record, self._columns).encode())
 
     def sync(self) -> int:
         """fsync; the length in bytes."""

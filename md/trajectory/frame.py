@@ -15,8 +15,12 @@ def frame_of(simulation: "Simulation", system: int = 0) -> Atoms:
 
     `info` has `step` and `time_ps`. Later steps do not change the copy.
     """
-    state = simulation.state
-    atoms = state_to_atoms(state)[system]
-    time_ps = state.step * simulation.integrator.timestep_fs * 1e-3
-    atoms.info.update(step=state.step, time_ps=time_ps)
-    return atoms
+    return frames_of(simulation)[system]
+
+
+def frames_of(simulation: "Simulation") -> list[Atoms]:
+    """`frame_of` of all systems."""
+    frames = state_to_atoms(simulation.state)
+    for atoms in frames:
+        atoms.info.update(step=simulation.state.step, time_ps=simulation.time_ps)
+    return frames

@@ -37,6 +37,8 @@ ELEMENTS = {
     "observables/potential_energy": "eV",
     "observables/stress": "eV Angstrom-3",
 }
+#: The name of the stage of a frame, in runs that have stages.
+_STAGE = "observables/stage"
 _STEP, _TIME = f"{GROUP}/position/step", f"{GROUP}/position/time"
 _FIXED = f"{GROUP}/fixed"  # bool [atoms], ours: the standard has no word for it
 _SMALL_CHUNK = 256  # frames per chunk of the numbers that a frame has only one of
@@ -66,6 +68,9 @@ class H5mdFile:
         with _single_writer(self.path) as file:
             for path, value in zip(ELEMENTS, _values(record), strict=True):
                 _put(_dataset(file, f"{path}/value"), self._n_frames, value)
+            if "stage" in record.info:
+                stage = record.info["stage"].encode()
+                _put(_dataset(file, f"{_STAGE}/value"), self._n_frames, stage)
             _put(_dataset(file, _TIME), self._n_frames, record.info["time_ps"])
             file.flush()  # the data must be in the file before the step that vouches for it
             _put(_dataset(file, _STEP), self._n_frames, record.info["step"])
@@ -92,6 +97,11 @@ def open_h5md(path: Path) -> h5py.File:
         return h5py.File(path, "r", libver="latest", swmr=True, locking=False)
     except OSError as error:
         raise InputError(f"{path}: not a readable HDF5 file ({error})") from error
+
+
+def _elements(file: h5py.File) -> list[str]:
+    """What a file has of every frame."""
+    return [*ELEMENTS, *([_STAGE] if _STAGE in file else [])]
 
 
 def complete_frames(file: h5py.File) -> int:
@@ -134,6 +144,9 @@ def _create_layout(file: h5py.File, frame: Atoms) -> None:
         _growing(file, f"{path}/value", np.shape(value), np.float64).attrs["unit"] = unit
         if f"{path}/step" not in file:  # all elements share one step and one time, by hard links
             file[f"{path}/step"], file[f"{path}/time"] = step, time
+    if "stage" in frame.info:
+        _growing(file, f"{_STAGE}/value", (), "S64")
+        file[f"{_STAGE}/step"], file[f"{_STAGE}/time"] = step, time
     box = file[f"{GROUP}/box"]
     box.attrs["dimension"] = 3
     box.attrs["boundary"] = ["periodic" if periodic else "none" for periodic in frame.pbc]
@@ -144,14 +157,14 @@ def _create_layout(file: h5py.File, frame: Atoms) -> None:
         file[_FIXED] = fixed_atoms(frame)
 
 
-def _growing(file: h5py.File, path: str, shape: tuple[int, ...], dtype: type) -> h5py.Dataset:
+def _growing(file: h5py.File, path: str, shape: tuple[int, ...], dtype: type | str) -> h5py.Dataset:
     chunk = (1, *shape) if len(shape) == 2 else (_SMALL_CHUNK,)
     return file.create_dataset(
         path, shape=(0, *shape), maxshape=(None, *shape), chunks=chunk, dtype=dtype
     )
 
 
-def _put(dataset: h5py.Dataset, index: int, value: np.ndarray | float) -> None:
+def _put(dataset: h5py.Dataset, index: int, value: np.ndarray | float | bytes) -> None:
     dataset.resize(index + 1, axis=0)
     dataset[index] = value
 
@@ -194,7 +207,7 @@ def _cut(path: Path, n_frames: int) -> None:
                 f"{path}: has {found} frames, but the checkpoint goes on from frame {n_frames}; "
                 "it was cut or replaced since. Start anew with --overwrite or another directory"
             )
-        lengths = {len(_dataset(old, f"{element}/value")) for element in ELEMENTS}
+        lengths = {len(_dataset(old, f"{element}/value")) for element in _elements(old)}
         if lengths == {n_frames} and found == n_frames and _closed_cleanly(path):
             return
         with _replacing(path) as new:
@@ -212,7 +225,7 @@ def _closed_cleanly(path: Path) -> bool:
 def _copy_frames(old: h5py.File, new: h5py.File, n_frames: int) -> None:
     first = read_frame(old, 0)
     _create_layout(new, first)
-    names = [f"{element}/value" for element in ELEMENTS] + [_TIME, _STEP]
+    names = [f"{element}/value" for element in _elements(old)] + [_TIME, _STEP]
     for name in names:
         source, target = _dataset(old, name), _dataset(new, name)
         target.resize(n_frames, axis=0)
@@ -247,6 +260,8 @@ def read_frame(file: h5py.File, index: int) -> Atoms:
             "time_ps": float(_dataset(file, _TIME)[index]),
         },
     )
+    if _STAGE in file:
+        atoms.info["stage"] = _dataset(file, f"{_STAGE}/value")[index].decode()
     set_velocities_A_per_fs(atoms, velocities)
     if _FIXED in file:
         fix_(atoms, np.flatnonzero(_dataset(file, _FIXED)[()]).tolist())

@@ -4,12 +4,16 @@ import csv
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastequi.errors import InputError
 from fastequi.storage.appending import AppendFile
+
+#: Column of the stage's name, in runs that have stages; all others hold numbers.
+STAGE = "stage"
 
 #: The header, in order; units are part of the names.
 LOG_COLUMNS = (
@@ -30,12 +34,12 @@ class LogFile:
         if offset is None:
             self._file.write((",".join(self.columns) + "\n").encode())
 
-    def append(self, record: Mapping[str, float]) -> None:
+    def append(self, record: Mapping[str, Any]) -> None:
         """One row from a mapping that has exactly the columns."""
         if set(record) != set(self.columns):
             raise ValueError(f"a row of the log has {self.columns}, got {tuple(record)}")
-        values = [repr(float(record[name])) for name in self.columns[1:]]
-        self._file.write((",".join([str(int(record["step"])), *values]) + "\n").encode())
+        values = [_cell(name, record[name]) for name in self.columns]
+        self._file.write((",".join(values) + "\n").encode())
 
     def sync(self) -> int:
         """fsync; the length in bytes."""
@@ -46,13 +50,42 @@ class LogFile:
         self._file.close()
 
 
-def read_log(path: str | Path) -> dict[str, NDArray[np.float64]]:
-    """The columns of a log.csv by name, [rows] each.
+def _cell(column: str, value: Any) -> str:
+    if column == STAGE:
+        return value
+    return str(int(value)) if column == "step" else repr(float(value))
 
-    A last row cut short by a kill is left out with a warning. Raises InputError if there is no such
-    file, it is not a log of fastequi, or a row in its midst is not all numbers.
+
+def read_log(path: str | Path, stage: str | None = None) -> dict[str, NDArray[np.float64]]:
+    """The columns of a log.csv by name, [rows] each; of one stage's rows, if asked.
+
+    The column with the name of the stage is left out: `stages_of_log` has it. A last row cut short
+    by a kill is left out with a warning. Raises InputError if there is no such file, it is not a
+    log of fastequi, or a row in its midst is not all numbers.
     """
-    path = Path(path)
+    header, rows = _read(Path(path))
+    place = header.index(STAGE) if STAGE in header else None
+    numbers = [
+        _numbers(path, line, row, len(header), place)
+        for line, row in enumerate(rows, start=2)
+        if stage is None or place is None or row[place : place + 1] == [stage]
+    ]
+    names = [name for name in header if name != STAGE]
+    table = np.array(numbers, dtype=np.float64).reshape(-1, len(names))
+    return dict(zip(names, table.T, strict=True))
+
+
+def stages_of_log(path: str | Path) -> list[str]:
+    """The stages of a log.csv in their order; none where the run has none. As `read_log`."""
+    header, rows = _read(Path(path))
+    if STAGE not in header:
+        return []
+    place = header.index(STAGE)
+    return list(dict.fromkeys(row[place] for row in rows if len(row) > place))
+
+
+def _read(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and whole rows."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -67,16 +100,17 @@ def read_log(path: str | Path) -> dict[str, NDArray[np.float64]]:
         )
     if rest and whole:
         warnings.warn(f"{path}: the last row is cut short, left out", stacklevel=2)
-    numbers = [_numbers(path, k, row, len(header)) for k, row in enumerate(rows, start=2)]
-    table = np.array(numbers, dtype=np.float64).reshape(-1, len(header))
-    return dict(zip(header, table.T, strict=True))
+    return header, rows
 
 
-def _numbers(path: Path, line: int, row: list[str], width: int) -> list[float]:
+def _numbers(
+    path: str | Path, line: int, row: list[str], width: int, word: int | None
+) -> list[float]:
+    """The cells of a row but for its `word`-th, which is none."""
     try:
-        numbers = [float(cell) for cell in row]
+        numbers = [float(cell) for k, cell in enumerate(row) if k != word]
     except ValueError:
         numbers = []
-    if len(numbers) != width:
+    if len(row) != width or not numbers:
         raise InputError(f"{path}: line {line} is not a row of {width} numbers: {','.join(row)!r}")
     return numbers

@@ -1,26 +1,25 @@
-"""Outputs: the observers of a run that fill its directory with log, trajectory and checkpoints."""
+"""Outputs: the observers of a run that fill its directory with logs, trajectories, checkpoints."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from ase import Atoms
+
 from fastequi.md.disagreement import COLUMN, DisagreementWatch, largest_disagreement
-from fastequi.md.observers import thermodynamics
+from fastequi.md.observers import thermodynamics_of_all
 from fastequi.md.simulation import Simulation
-from fastequi.md.trajectory.checkpoint import checkpoint_of
-from fastequi.md.trajectory.directory import CHECKPOINTS, LOG, TRAJECTORIES, UNCERTAIN
-from fastequi.md.trajectory.extxyz import ExtxyzFile, extxyz_text
-from fastequi.md.trajectory.frame import frame_of
-from fastequi.md.trajectory.h5md import H5mdFile
-from fastequi.md.trajectory.log import LogFile
+from fastequi.md.trajectory.checkpoint import Progress, checkpoint_of
+from fastequi.md.trajectory.extxyz import extxyz_text
+from fastequi.md.trajectory.frame import frame_of, frames_of
+from fastequi.md.trajectory.log import STAGE
+from fastequi.md.trajectory.system_files import SystemFiles
 from fastequi.md.trajectory.writer import BackgroundWriter
 from fastequi.storage.appending import RecordFile
 from fastequi.storage.checkpoint import Checkpoint, write_checkpoint
 from fastequi.storage.durable import write_durably
-
-_TRAJECTORY_FILES = {"extxyz": ExtxyzFile, "h5md": H5mdFile}
 
 
 @dataclass
@@ -43,52 +42,65 @@ class Outputs:
 
     A checkpoint is queued behind all records before it, so the offsets that it stores are those
     of its step, and the steps never wait for the disk.
+
+    stage: the name of the present one, which rows and frames get; None in a run without.
     """
 
     def __init__(
         self,
         directory: Path,
+        folders: Sequence[str],
+        checkpoints: Path,
         log_every: int,
         trajectory_every: int,
         trajectory_format: str,
+        trajectory_columns: Sequence[str],
         checkpoint_every: int,
+        checkpoints_kept: int,
         fingerprint: Mapping[str, Any],
+        progress: Callable[[], Progress],
         resumed: Checkpoint | None = None,
+        stage: str | None = None,
         is_committee: bool = False,
         disagreement_limit_eV_per_A: float | None = None,
         on_disagreement: str = "warn",
     ) -> None:
         """Start new files, or cut those of a checkpoint back to where it was.
 
+        folders       of the systems of the batch, in their order; "" where there is only one
+        checkpoints   where those of the batch go
+        progress      where the batch is, for the checkpoints
         is_committee  whether the potential offers `disagreement`, which goes into the log; above
                       the limit, if there is one, on_disagreement says what happens
 
         Raises InputError if a file is missing, too short or cannot be written.
         """
-        self.directory = directory
-        self.trajectory_path = directory / TRAJECTORIES[trajectory_format]
-        self._fingerprint = fingerprint
-        offsets: Mapping[str, int] = resumed.offsets if resumed else {}
-        log_path = directory / LOG
-        self._log: RecordFile = LogFile(
-            log_path, offsets.get(LOG), [COLUMN] if is_committee else []
-        )
-        self._trajectory: RecordFile = _TRAJECTORY_FILES[trajectory_format](
-            self.trajectory_path, offsets.get(self.trajectory_path.name)
-        )
-        self._files = [self._log, self._trajectory]
+        self.directory, self.checkpoints, self.stage = directory, checkpoints, stage
+        self._fingerprint, self._progress, self._kept = fingerprint, progress, checkpoints_kept
+        self._columns = [COLUMN] * is_committee + [STAGE] * (stage is not None)
+        watched = disagreement_limit_eV_per_A is not None
+        self._folders, self._systems = list(folders), []
+        for folder in folders:
+            offsets = _offsets_in(folder, resumed.offsets) if resumed else None
+            (directory / folder).mkdir(exist_ok=True)
+            self._systems.append(
+                SystemFiles(
+                    directory / folder, offsets, self._columns, trajectory_format,
+                    trajectory_columns, watched and on_disagreement != "warn",
+                )
+            )  # fmt: skip
         self._writer = BackgroundWriter()
         self._earlier_s: Mapping[str, float] = resumed.elapsed_s if resumed else {}
         self._started_s = perf_counter()
         last_step = resumed.step if resumed else -1
         watches = []
         if disagreement_limit_eV_per_A is not None:
-            save = None if on_disagreement == "warn" else self._open_uncertain(offsets)
+            save = None if on_disagreement == "warn" else self._uncertain_frames
             watches.append(DisagreementWatch(disagreement_limit_eV_per_A, on_disagreement, save))
         # Checkpoints last: they close the books of their step.
         self.observers = [
-            Periodic(log_every, self._log_row, last_step),
-            Periodic(trajectory_every, self._frame, last_step),
+            Periodic(log_every, self._log_rows, last_step),
+            Periodic(trajectory_every, self._frames, last_step),
             *(Periodic(log_every, watch, last_step) for watch in watches),
             Periodic(checkpoint_every, self._checkpoint, last_step),
         ]
@@ -105,47 +117,75 @@ class Outputs:
             self.observers[-1].last_step = simulation.state.step
         self._writer.flush()
 
-    def write_frame(self, simulation: Simulation, name: str) -> Path:
-        """Write this step's frame to a file of its own (extxyz), replacing an older one."""
-        path = self.directory / name
-        write_durably(path, extxyz_text(frame_of(simulation)).encode())
+    def write_frame(self, simulation: Simulation, name: str, row: int = 0) -> Path:
+        """Write this step's frame of a system to a file of its own (extxyz), replacing another."""
+        path = self.directory / self._folders[row] / name
+        write_durably(path, extxyz_text(self._named(frame_of(simulation, row))).encode())
         return path
+
+    def drop(self, row: int) -> None:
+        """Close the files of one system: the batch goes on without it."""
+        self._writer.flush()
+        del self._folders[row]
+        self._systems.pop(row).close()
 
     def close(self) -> None:
         """Finish what is queued and close the files."""
         try:
             self._writer.close()
         finally:
-            for file in self._files:
-                file.close()
+            for system in self._systems:
+                system.close()
 
-    def _log_row(self, simulation: Simulation) -> None:
-        row = thermodynamics(simulation) | largest_disagreement(simulation)
-        self._writer.submit(self._log.path, lambda: self._log.append(row))
+    def _log_rows(self, simulation: Simulation) -> None:
+        rows = thermodynamics_of_all(simulation)
+        more = largest_disagreement(simulation)
+        stage = {} if self.stage is None else {STAGE: self.stage}
+        records = [row | disagreement | stage for row, disagreement in zip(rows, more, strict=True)]
+        self._append([system.log for system in self._systems], records)
 
-    def _frame(self, simulation: Simulation) -> None:
-        frame = frame_of(simulation)
-        self._writer.submit(self._trajectory.path, lambda: self._trajectory.append(frame))
+    def _frames(self, simulation: Simulation) -> None:
+        frames = [self._named(frame) for frame in frames_of(simulation)]
+        self._append([system.trajectory for system in self._systems], frames)
 
-    def _open_uncertain(self, offsets: Mapping[str, int]) -> Callable[[Simulation], None]:
-        """A file for frames on which the members of a committee disagree; what writes one."""
-        path = self.directory / UNCERTAIN
-        file = ExtxyzFile(path, offsets.get(UNCERTAIN))
-        self._files.append(file)
+    def _uncertain_frames(self, simulation: Simulation, rows: Sequence[int]) -> None:
+        files = [file for row in rows if (file := self._systems[row].uncertain)]
+        self._append(files, [self._named(frame_of(simulation, row)) for row in rows])
 
-        def save(simulation: Simulation) -> None:
-            frame = frame_of(simulation)
-            self._writer.submit(path, lambda: file.append(frame))
+    def _named(self, frame: Atoms) -> Atoms:
+        """A frame that knows its stage."""
+        if self.stage is not None:
+            frame.info["stage"] = self.stage
+        return frame
 
-        return save
-
-    def _checkpoint(self, simulation: Simulation) -> None:
-        elapsed_s = self.elapsed_s(simulation)
-        checkpoint = checkpoint_of(simulation.state, self._fingerprint, elapsed_s)
-        folder = self.directory / CHECKPOINTS
+    def _append(self, files: Sequence[RecordFile], records: Sequence[object]) -> None:
+        """A record to each of some files."""
 
         def write() -> None:
-            offsets = {file.path.name: file.sync() for file in self._files}
-            write_checkpoint(folder, replace(checkpoint, offsets=offsets))
+            for file, record in zip(files, records, strict=True):
+                file.append(record)
 
-        self._writer.submit(folder, write)
+        self._writer.submit(self.directory, write)
+
+    def _checkpoint(self, simulation: Simulation) -> None:
+        checkpoint = checkpoint_of(
+            simulation.state, self._fingerprint, self.elapsed_s(simulation), self._progress()
+        )
+        systems = list(zip(self._folders, self._systems, strict=True))
+
+        def write() -> None:
+            offsets = {
+                (Path(folder) / name).as_posix(): offset
+                for folder, system in systems
+                for name, offset in system.sync().items()
+            }
+            written = replace(checkpoint, offsets=offsets)
+            write_checkpoint(self.checkpoints, written, self._kept)
+
+        self._writer.submit(self.checkpoints, write)
+
+
+def _offsets_in(folder: str, offsets: Mapping[str, int]) -> dict[str, int]:
+    """Those of the files of one folder, by their own names."""
+    paths = {Path(name): offset for name, offset in offsets.items()}
+    return {path.name: n for path, n in paths.items() if path.parent == Path(folder)}

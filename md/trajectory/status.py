@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fastequi.md.trajectory.directory import LAST_GOOD, LOG, RESOLVED_CONFIG, SUMMARY
 from fastequi.settings import read_toml
@@ -39,15 +40,17 @@ class Status:
 
 
 def status_of(directory: Path) -> Status:
-    """Of one system's directory; of several in one run it is that of the folder above."""
-    run = next((d for d in (directory, directory.parent) if (d / RESOLVED_CONFIG).is_file()), None)
+    """Of one system's directory; of several in one run, the folder above is that of the run."""
+    runs = [d for d in (directory, directory.parent) if (d / RESOLVED_CONFIG).is_file()]
     step = last_step(directory / LOG)
-    if run is None:
+    if not runs:
         return Status("done", step, 0)
-    steps = read_toml(run / RESOLVED_CONFIG).get("dynamics", {}).get("steps", 0)
-    if is_written(run):
+    steps = _all_steps(read_toml(runs[0] / RESOLVED_CONFIG))
+    if any(map(is_written, runs)):
         return Status("running", step, steps)
-    told = max(_summary_steps(folder / SUMMARY) for folder in (directory, run))
+    if _summary(directory / SUMMARY).get("status") == "failed":  # one of several
+        return Status("failed", step, steps)
+    told = max(_summary(folder / SUMMARY).get("steps", -1) for folder in (directory, runs[0]))
     if told >= step:  # the log may end a few steps before the run
         return Status("done", told, steps)
     return Status(_how_it_ended(directory, step, steps), step, steps)
@@ -61,14 +64,19 @@ def _how_it_ended(directory: Path, step: int, steps: int) -> str:
     return "stopped" if not steps or step < steps else "done"
 
 
-def _summary_steps(path: Path) -> int:
-    """The steps that a summary is of; -1 where it does not say."""
+def _all_steps(config: dict[str, Any]) -> int:
+    """Of all stages together, in a resolved TOML; 0 where it does not say."""
+    stages = config.get("stage") or [config.get("dynamics", {})]
+    return sum(stage.get("steps", 0) for stage in stages)
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    """What a summary.json says; nothing where there is none."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError):
-        return -1
-    steps = found.get("steps") if isinstance(found, dict) else None
-    return steps if isinstance(steps, int) else -1
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def last_step(log: Path) -> int:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from fastequi.errors import InputError
+from fastequi.errors import DiskError, FastEquiError, InputError
 
 Job = tuple[Path, Callable[[], object]]
 
@@ -14,13 +14,13 @@ class BackgroundWriter:
     """Runs jobs one after the other on a thread of its own.
 
     A job must own its data. If one fails, the rest is dropped (nothing may be written after a gap)
-    and the next call of `submit`, `flush` or `close` raises InputError naming the file.
+    and the next call of `submit`, `flush` or `close` raises DiskError naming the file.
     """
 
     def __init__(self, max_waiting: int = 8) -> None:
         """`max_waiting` jobs may wait; then `submit` waits too, so that memory stays bounded."""
         self._jobs: queue.Queue[Job | None] = queue.Queue(max_waiting)
-        self._failure: InputError | None = None
+        self._failure: FastEquiError | None = None
         self._thread = threading.Thread(target=self._work, name="fastequi-writer", daemon=True)
         self._thread.start()
 
@@ -51,7 +51,8 @@ class BackgroundWriter:
                 self._failure = error
             except Exception as error:  # shown in the run, whatever it is
                 reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-                self._failure = InputError(f"{path}: cannot be written: {reason}")
+                name = getattr(error, "filename", None) or path
+                self._failure = DiskError(f"{name}: cannot be written: {reason}")
                 self._failure.__cause__ = error
             finally:
                 self._jobs.task_done()

@@ -16,6 +16,8 @@ from ase.build import bulk
 import fastequi
 from fastequi.cli.main import run_command
 
+sys.path.insert(0, str(Path(__file__).parent))  # run_files, which tests share
+
 TOY = Path(__file__).with_name("toy_fastequi.py")
 
 TOML = """

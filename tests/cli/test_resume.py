@@ -5,11 +5,10 @@ import json
 import random
 import signal
 import time
-from pathlib import Path
 
-import h5py
 import pytest
 import torch
+from run_files import records, wait_for
 
 from fastequi.cli.main import run_command
 
@@ -19,29 +18,6 @@ COMBINATIONS = list(
 #: Four of them have each pair of settings once.
 PAIRWISE = [("nve", "float32", "extxyz"), ("nve", "float64", "h5md"),
             ("nvt-langevin", "float32", "h5md"), ("nvt-langevin", "float64", "extxyz")]  # fmt: skip
-
-
-def records(directory: Path) -> dict[str, bytes]:
-    """Log, trajectory and last frame, as bytes; of an HDF5 file its arrays."""
-    found = {name: (directory / name).read_bytes() for name in ("log.csv", "final.extxyz")}
-    if (directory / "trajectory.extxyz").exists():
-        return {**found, "trajectory": (directory / "trajectory.extxyz").read_bytes()}
-    with h5py.File(directory / "trajectory.h5") as file:
-        file.visititems(
-            lambda name, item: (
-                found.update({name: item[()].tobytes()}) if isinstance(item, h5py.Dataset) else None
-            )
-        )
-    return found
-
-
-def wait_for(condition, process, timeout_s=60.0):
-    """Wait until a condition holds while a process runs."""
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize(("ensemble", "dtype", "form"), COMBINATIONS)

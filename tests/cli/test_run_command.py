@@ -331,8 +331,9 @@ def test_full_disk(toml, spawn, tmp_path):
     """A limit on the file size stands in for a disk that is full."""
     process = spawn("run", toml(steps=300), TOY_FILE_BYTES="20000")
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 2
+    assert process.returncode == 74
     assert "trajectory.extxyz: cannot be written: File too large" in err
+    assert "the checkpoint of step 0 is intact: --resume goes on from there" in err
     assert "Traceback" not in err
     frames = read_trajectory(tmp_path / "run" / "trajectory.extxyz")
     assert [frame.info["step"] for frame in frames] == list(range(0, 5 * len(frames), 5))

@@ -7,14 +7,22 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from fastequi.md.trajectory.checkpoint import checkpoint_of, in_present_format, state_of
+from fastequi.md.trajectory.checkpoint import (
+    Progress,
+    checkpoint_of,
+    in_present_format,
+    progress_of,
+    state_of,
+)
 from fastequi.storage.checkpoint import _digest, read_checkpoint, write_checkpoint
 
+PROGRESS = Progress(1, (5, 0.01), (0,), {"1": {"step": 3, "error": "it exploded"}})
 FINGERPRINT = {"dynamics.timestep_fs": 2.0, "model.sha256": "ab" * 32}
 
 
 def write(simulation, folder):
-    return write_checkpoint(folder, checkpoint_of(simulation.state, FINGERPRINT, {"wall": 1.5}))
+    checkpoint = checkpoint_of(simulation.state, FINGERPRINT, {"wall": 1.5}, PROGRESS)
+    return write_checkpoint(folder, checkpoint)
 
 
 def test_holds_every_bit_of_the_state(simulation, tmp_path):
@@ -26,6 +34,7 @@ def test_holds_every_bit_of_the_state(simulation, tmp_path):
     assert checkpoint.fingerprint == FINGERPRINT
     assert checkpoint.elapsed_s == {"wall": 1.5}
     assert set(checkpoint.versions) == {"fastequi", "torch"}
+    assert progress_of(checkpoint) == PROGRESS
     state = state_of(checkpoint)
     assert state.step == 7
     for field in fields(state):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fastequi.errors import InputError
+from fastequi.errors import DiskError
 from fastequi.md.trajectory.writer import BackgroundWriter
 
 PATH = Path("some.file")
@@ -44,13 +44,13 @@ def test_failure_names_the_file_and_stops_all_later_writes(call):
 
     writer, seen = BackgroundWriter(), []
     writer.submit(PATH, full)
-    with pytest.raises(InputError, match=r"some\.file: cannot be written: No space left"):
+    with pytest.raises(DiskError, match=r"some\.file: cannot be written: No space left"):
         writer.flush()
     calls = {
         "submit": lambda: writer.submit(PATH, lambda: seen.append(1)),
         "flush": writer.flush,
         "close": writer.close,
     }
-    with pytest.raises(InputError, match="No space left"):
+    with pytest.raises(DiskError, match="No space left"):
         calls[call]()
     assert not seen
