@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -125,9 +124,11 @@ def test_a_full_tmpfs(toml, command, tmp_path):
         os.system(f"mount -o remount,size=4m {disk}")
         assert command("run", path, "--resume").code == 0
         assert (disk / "run" / "summary.json").exists()
+        links = [Path(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+        left_open = [os.readlink(link) for link in links if link.exists()]
+        assert not [name for name in left_open if name.startswith(str(disk))]
     finally:
-        time.sleep(0.1)
-        os.system(f"umount {disk}")
+        os.system(f"umount --lazy {disk}")
 
 
 def test_checkpoints_kept(toml, command, tmp_path):
