@@ -3,6 +3,7 @@
 import os
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -62,3 +63,31 @@ def peak_memory_MB(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # bytes there, KiB here
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that nobody uses: of the accelerator, or of this machine; None if unknown."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    found = [field_of("/proc/meminfo", "MemAvailable"), _left_in_group()]
+    return min((value for value in found if value is not None), default=None)
+
+
+def field_of(path: str, name: str) -> int | None:
+    """A line `name: 123 kB` of a file of Linux, in bytes."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
+    return 1024 * int(found[0]) if found else None
+
+
+def _left_in_group() -> int | None:
+    """What a container's limit leaves; None without one."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (group / "memory.max").read_text(), (group / "memory.current").read_text()
+    except OSError:
+        return None
+    return None if limit.strip() == "max" else max(0, int(limit) - int(used))

@@ -19,7 +19,7 @@ from fastequi.md.disagreement import ACTIONS
 from fastequi.md.ensemble_keys import with_own_keys
 from fastequi.md.integrators import INTEGRATORS
 from fastequi.md.integrators.keys import Temperature
-from fastequi.md.stage_keys import complete_stages_
+from fastequi.md.stage_keys import NAME, complete_stages_
 from fastequi.md.trajectory.directory import TRAJECTORIES
 from fastequi.md.trajectory.extxyz import CHOSEN_COLUMNS
 from fastequi.settings import (
@@ -27,7 +27,6 @@ from fastequi.settings import (
     Count,
     Device,
     Existing,
-    NonNegative,
     Positive,
     Section,
     Seed,
@@ -122,7 +121,7 @@ class DynamicsConfig(with_own_keys(SharedDynamics, INTEGRATORS)):
 class StageConfig(DynamicsConfig):
     """[[stage]]: [dynamics] with what this stage changes of it."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][\w.+-]{0,63}$")] = Field(
+    name: Annotated[str, Field(pattern=f"^{NAME}$")] = Field(
         description="a word of letters, digits and _ . + -, which log and trajectory have"
     )
 
@@ -138,7 +137,7 @@ class Stage:
 class NeighborsConfig(Section):
     """[neighbors]: the neighbour list."""
 
-    skin_A: NonNegative = Field(
+    skin_A: Annotated[float, Field(ge=0, le=20)] = Field(
         default=1.0, description="Å beyond the cutoff; more means fewer rebuilds of a longer list"
     )
 

@@ -1,10 +1,13 @@
 """[[stage]] of md.toml before it is checked: what each stage takes of [dynamics]."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from ase.io.extxyz import key_val_str_to_dict
 
+#: What a stage may be called.
+NAME = r"[A-Za-z][\w.+-]{0,63}"
 #: Keys of [dynamics] that a whole run has once.
 SHARED = ("device",)
 
@@ -50,4 +53,6 @@ def stage_problems(raw: dict[str, Any]) -> Iterator[str]:
 
 def _is_read_otherwise(name: str) -> bool:
     """As the header of an extxyz frame reads "T" as true and "nan" as a number."""
-    return " " not in name and key_val_str_to_dict(f"stage={name}").get("stage") != name
+    if re.fullmatch(NAME, name) is None:
+        return False  # is said elsewhere
+    return key_val_str_to_dict(f"stage={name}").get("stage") != name

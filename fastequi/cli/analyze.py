@@ -32,6 +32,7 @@ def analyze(
     *,
     from_ps: Annotated[float, Parameter(name="--from")] = 0.0,
     to_ps: Annotated[float, Parameter(name="--to")] = math.inf,
+    stage: str | None = None,
     json: Path | None = None,
 ) -> int:
     """Analyze a run: structure, diffusion, vibrations, means with errors, drift.
@@ -47,6 +48,8 @@ def analyze(
         time in ps from which frames and rows of the log are used
     to_ps
         time in ps up to which they are used
+    stage
+        of a run with several stages; the last one if none is named
     json
         a file for all numbers
     """
@@ -55,7 +58,7 @@ def analyze(
     every = []
     for system in systems:
         with _counting() as progress:
-            results = analyze_system(system, from_ps, to_ps, progress)
+            results = analyze_system(system, from_ps, to_ps, progress, stage=stage)
         _print_results(results)
         files = write_results(results)
         print(f"wrote {len(files) - 1} files to {files[1].parent}, and {files[0]}")
@@ -112,7 +115,8 @@ def _close(counters: dict[str, Counter]) -> None:
 def _print_results(results: Results) -> None:
     begin, end = results.times_ps
     facts = results.facts
-    what = [facts.get("formula"), facts.get("ensemble"), facts.get("model")]
+    staged = f"stage {facts['stage']}" if facts.get("stage") else ""
+    what = [facts.get("formula"), staged, facts.get("ensemble"), facts.get("model")]
     print(f"{results.directory}: {', '.join(str(fact) for fact in what if fact)}")
     print(f"{begin:g} to {end:g} ps, {len(results.frames)} frames")
     _print_averages(results)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from ase import Atoms
 
+from fastequi.device import field_of, free_bytes
 from fastequi.graph import Graph
 from fastequi.kernels.cpu.step import MOST_ATOMS
 from fastequi.md.neighbors import NeighborList
@@ -82,14 +83,6 @@ def split(systems: Sequence[System], room: Room) -> list[list[System]]:
     return batches
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """Memory that nobody uses: of the accelerator, or of this machine; None if unknown."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    found = [_field("/proc/meminfo", "MemAvailable"), _left_in_group()]
-    return min((value for value in found if value is not None), default=None)
-
-
 def bytes_per_atom(potential: Potential, atoms: Atoms, skin_A: float) -> float | None:
     """Of a force call on copies of a system; None where it cannot be measured."""
     device = potential.device
@@ -130,27 +123,7 @@ def _reset_peak(device: torch.device) -> None:
 def _peak(device: torch.device) -> int | None:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return _field("/proc/self/status", "VmHWM")
-
-
-def _field(path: str, name: str) -> int | None:
-    """A line `name: 123 kB` of a file of Linux, in bytes."""
-    try:
-        lines = Path(path).read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
-    return 1024 * int(found[0]) if found else None
-
-
-def _left_in_group() -> int | None:
-    """What a container's limit leaves; None without one."""
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = (group / "memory.max").read_text(), (group / "memory.current").read_text()
-    except OSError:
-        return None
-    return None if limit.strip() == "max" else max(0, int(limit) - int(used))
+    return field_of("/proc/self/status", "VmHWM")
 
 
 def _files_allowed() -> int:

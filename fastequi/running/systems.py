@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from ase import Atoms
 
+from fastequi.device import free_bytes
 from fastequi.errors import InputError
 from fastequi.md.config import Config, DynamicsConfig
 from fastequi.md.integrators import INTEGRATORS, Integrator
@@ -23,6 +25,8 @@ from fastequi.md.trajectory.directory import system_folder
 from fastequi.md.velocities import internal_temperature_K
 from fastequi.process import naming
 
+#: What an atom takes at least, in the structure, the state and the neighbour list.
+_BYTES_PER_ATOM = 2000
 #: Keys of [dynamics] that may have a value per system.
 TARGETS = ("temperature_K", "pressure_GPa")
 
@@ -52,6 +56,7 @@ def read_systems(config: Config) -> list[System]:
     Raises InputError for what cannot be read, and unless `each` has a value for each of them.
     """
     system = config.system
+    _check_size(config)
     found: list[tuple[Atoms, str, int, int]] = []
     with naming("system.structure"):
         for path in system.structures:
@@ -73,6 +78,23 @@ def read_systems(config: Config) -> list[System]:
     for where, dynamics in _named_dynamics(config):
         _check_each(where, dynamics, len(systems))
     return systems
+
+
+def _check_size(config: Config) -> None:
+    """Raise InputError for more atoms than this machine could hold, before they are made."""
+    system = config.system
+    copies = math.prod(system.supercell) * system.replicas
+    with naming("system.structure"):
+        frames = [
+            atoms for path in system.structures for atoms in read_structures(path, system.index)
+        ]
+    atoms, free = copies * sum(map(len, frames)), free_bytes(torch.device("cpu"))
+    if free is not None and atoms * _BYTES_PER_ATOM > free:
+        raise InputError(
+            f"system: {atoms:.3g} atoms ({len(frames)} structures, supercell {system.supercell}, "
+            f"replicas {system.replicas}) need {atoms * _BYTES_PER_ATOM / 1e9:.3g} GB before the "
+            f"first step; {free / 1e9:.3g} GB are free"
+        )
 
 
 def _named_dynamics(config: Config) -> list[tuple[str, DynamicsConfig]]:

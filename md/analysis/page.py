@@ -28,7 +28,12 @@ def page_data(results: Results, most_positions: int = MOST_POSITIONS) -> dict[st
     """All that the page is told, see `document.py`; most_positions are for the viewer."""
     begin, end = results.times_ps
     facts, frames = results.facts, results.frames
-    words = [facts.get("ensemble"), facts.get("model"), f"{begin:g} to {end:g} ps"]
+    words = [
+        facts.get("stage"),
+        facts.get("ensemble"),
+        facts.get("model"),
+        f"{begin:g} to {end:g} ps",
+    ]
     return {
         "title": _title(results),
         "subtitle": " · ".join(str(word) for word in words if word),

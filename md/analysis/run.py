@@ -18,7 +18,7 @@ from fastequi.md.analysis.analysis import Analysis, Columns, Finding
 from fastequi.md.analysis.thermodynamics import Average, averages, settled_ps
 from fastequi.md.disagreement import COLUMN
 from fastequi.md.trajectory.directory import LOG, RESOLVED_CONFIG, SUMMARY, TRAJECTORIES
-from fastequi.md.trajectory.log import read_log
+from fastequi.md.trajectory.log import read_log, stages_of_log
 from fastequi.md.trajectory.reader import each_frame, spread_frames
 from fastequi.md.trajectory.status import Status, status_of
 from fastequi.settings import read_toml
@@ -98,20 +98,25 @@ def analyze(
     to_ps: float = float("inf"),
     progress: Progress = lambda what, done, total: None,
     most_positions: int | None = None,
+    stage: str | None = None,
 ) -> Results:
     """Every analysis of one system's frames and rows with from_ps <= time <= to_ps.
 
+    stage           of a run that has some; the last that has begun, unless named: means over
+                    several would be of nothing
     most_positions  of all frames together: of longer trajectories every k-th frame is used (of all
                     times), none if it is 0, and of very large systems only to be shown
 
     Raises InputError for files that are not those of a run, and if nothing is left to analyze.
     """
-    log = _log(directory)
+    stage = _chosen_stage(directory, stage)
+    log = _log(directory, stage)
     if most_positions is None:
-        frames = list(_frames(directory, progress))
+        frames = _of_stage(list(_frames(directory, progress)), stage)
         there = len(frames)
     else:
         frames, there = _some_frames(directory, most_positions)
+        frames = _of_stage(frames, stage)
     times = [*(frame.info["time_ps"] for frame in frames), *log.get("time_ps", [])]
     if not times:
         raise InputError(f"{directory}: the run has not written a frame or a row of the log yet")
@@ -124,7 +129,7 @@ def analyze(
             f"{directory}: nothing between {from_ps:g} and {to_ps:g} ps; the run has "
             f"{min(times):g} to {max(times):g} ps"
         )
-    config = _config(directory)
+    config = _config(directory, stage)
     results = Results(
         directory, _facts(config, frames), config, _summary(directory), status_of(directory),
         used, there if len(used) == len(frames) else len(used),
@@ -145,9 +150,23 @@ def _between(times: np.ndarray, begin: float, end: float) -> np.ndarray:
     return (times >= begin) & (times <= end)
 
 
-def _log(directory: Path) -> Columns:
+def _chosen_stage(directory: Path, stage: str | None) -> str | None:
+    """The stage that is asked for, or the last; None for a run without. InputError for another."""
     path = directory / LOG
-    return read_log(path) if path.is_file() else {}
+    stages = stages_of_log(path) if path.is_file() else []
+    if stage is not None and stage not in stages:
+        there = f"the run has {', '.join(stages)}" if stages else "the run has none"
+        raise InputError(f"{directory}: there is no stage {stage}; {there}")
+    return stage if stage or not stages else stages[-1]
+
+
+def _of_stage(frames: list[Atoms], stage: str | None) -> list[Atoms]:
+    return [frame for frame in frames if stage is None or str(frame.info.get("stage")) == stage]
+
+
+def _log(directory: Path, stage: str | None) -> Columns:
+    path = directory / LOG
+    return read_log(path, stage) if path.is_file() else {}
 
 
 def _frames(directory: Path, progress: Progress) -> Iterator[Atoms]:
@@ -183,14 +202,18 @@ def _facts(config: Mapping[str, Any], frames: Sequence[Atoms]) -> dict[str, Any]
         facts["model"] = config.get("model", {}).get("name")
         facts["ensemble"] = config.get("dynamics", {}).get("ensemble")
         facts["timestep_fs"] = config.get("dynamics", {}).get("timestep_fs")
+        facts["stage"] = config.get("dynamics", {}).get("name")
     return facts
 
 
-def _config(directory: Path) -> dict[str, Any]:
-    """What the run was told; a system of several finds it one folder up."""
+def _config(directory: Path, stage: str | None) -> dict[str, Any]:
+    """What the run was told, with the dynamics of the stage; of several systems the folder above
+    may have it."""
     paths = [folder / RESOLVED_CONFIG for folder in (directory, directory.parent)]
     path = next((path for path in paths if path.is_file()), None)
-    return read_toml(path) if path else {}
+    config = read_toml(path) if path else {}
+    own = [table for table in config.get("stage", ()) if table.get("name") == stage]
+    return config | {"dynamics": own[0]} if own else config
 
 
 def _summary(directory: Path) -> dict[str, Any]:

@@ -138,6 +138,20 @@ def test_more_steps_of_the_last_stage_and_one_more(staged, command, tmp_path):
     assert records(tmp_path / "parts" / "run") == records(tmp_path / "whole" / "run")
 
 
+def test_analysis_is_of_one_stage(staged, command, tmp_path):
+    assert command("run", staged()).code == 0
+    result = command("analyze", tmp_path / "run")
+    assert result.code == 0, result.err
+    assert "Ar32, stage produce, nve, sevennet-0" in result.out
+    assert "0.15 to 0.168 ps" in result.out
+    result = command("analyze", tmp_path / "run", "--stage", "heat")
+    assert "Ar32, stage heat, nvt-langevin" in result.out
+    assert "0 to 0.08 ps" in result.out
+    result = command("analyze", tmp_path / "run", "--stage", "cool")
+    assert result.code == 2
+    assert "there is no stage cool; the run has heat, squeeze, produce" in result.err
+
+
 CHANGES = {
     "stage.0.steps: 20 -> 24": (0, "steps = 20", "steps = 24"),
     "stage.0.temperature_K: [10.0, 60.0] -> [10.0, 61.0]": (
