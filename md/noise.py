@@ -63,8 +63,7 @@ def _column(words: tuple[int, int], device: torch.device) -> Tensor:
 class AtomNoise:
     """Normal noise for the atoms of a batch of systems.
 
-    key [2, atoms] words of seed and size; atom [atoms] within its system, replica [atoms]: its
-    counters.
+    key [2, atoms] words of seed and size; atom [atoms] within its system, replica [atoms] count.
 
     seed: an integer gives system k the key (seed, replica k); a sequence gives system k the key
     (seed[k], replica 0), so that it sees the noise that it sees alone with that seed.

@@ -1,14 +1,48 @@
-"""What a simulation can be asked while it runs; observers of the run are built on it."""
+"""Observers, which are called while a simulation runs, and what they can ask it.
 
-from typing import TYPE_CHECKING
+    Simulation(atoms, potential, integrator, observers=[(100, print_energy)])
+
+An observer is a function of the simulation with a number, `every`: it is called at step 0 and at
+every multiple. Two of a tuple are one; an object that has both is one, too.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fastequi.errors import InputError
 from fastequi.graph import volumes
 from fastequi.md.state import kinetic_energy, pressure_GPa, temperature_K
 
 if TYPE_CHECKING:
     from fastequi.md.simulation import Simulation
+
+
+@dataclass(frozen=True)
+class EverySo:
+    """A function as an observer."""
+
+    every: int
+    function: Callable[[Any], Any]
+
+    def __call__(self, simulation: Any) -> None:
+        self.function(simulation)
+
+
+def as_observer(given: Any) -> Any:
+    """What was given as one, checked. Raises InputError for what is none."""
+    observer = EverySo(*given) if isinstance(given, tuple) and len(given) == 2 else given
+    every = getattr(observer, "every", None)
+    function = observer.function if isinstance(observer, EverySo) else observer
+    if isinstance(every, int) and not isinstance(every, bool) and every >= 1 and callable(function):
+        return observer
+    raise InputError(
+        f"an observer is (every, function), or an object with `every` that can be called; got "
+        f"{given!r}. `every` is a whole number of steps above 0; (100, f) calls f(simulation) at "
+        "step 0 and every 100 steps"
+    )
 
 
 def thermodynamics(simulation: "Simulation", system: int = 0) -> dict[str, float]:

@@ -9,17 +9,19 @@ One system is a batch of one. The state is on the device of the potential.
 
 import sys
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
 from ase import Atoms
 
 from fastequi.md.checks import check_atoms, check_state
 from fastequi.md.chunk import Chunks
+from fastequi.md.first_step import check_first_step
 from fastequi.md.forces import Forces
 from fastequi.md.integrators import Integrator
 from fastequi.md.neighbors import NeighborList
+from fastequi.md.observers import as_observer
 from fastequi.md.state import State, state_from_atoms
 from fastequi.potential import Potential
 
@@ -55,7 +57,7 @@ class Simulation:
         integrator: Integrator,
         *,
         skin_A: float = 1.0,
-        observers: Sequence[Observer] = (),
+        observers: Sequence[Observer | tuple[int, Callable[["Simulation"], Any]]] = (),
         device: torch.device | str | None = None,
         chunk_steps: int | None = None,
     ) -> None:
@@ -63,7 +65,7 @@ class Simulation:
 
         A `State` is taken as it is, with its step and extra state, and is written into.
         chunk_steps: between two looks at the device; None for as many as are good there. Results
-        do not depend on it.
+        do not depend on it. observers: see `fastequi.md.observers`.
         """
         if isinstance(atoms, State):
             check_state(atoms, potential)
@@ -76,7 +78,7 @@ class Simulation:
         integrator.start_(self.state)
         self._forces = Forces(potential, integrator, skin_A)
         self.chunks = Chunks(integrator, self._forces, chunk_steps)
-        self.observers = list(observers)
+        self.observers: list[Observer] = [as_observer(each) for each in observers]
         self.forces_are_current = False
         self.observe_start = self.state.step == 0
         self.begin: tuple[int, float] = (0, 0.0)
@@ -111,6 +113,8 @@ class Simulation:
             if not self.forces_are_current:
                 self.compute_forces_()
             if self.observe_start and self.state.step == 0:
+                with self._forces.timed("output"):
+                    check_first_step(self.state, self.integrator)
                 self._call_observers()
             self.observe_start = False
             while steps > 0 and not self._stop_requested and not self._is_finished():

@@ -277,6 +277,7 @@ def test_an_explosion_names_its_atoms_and_counts_the_rest() -> None:
     atoms = ase.build.bulk("Ar", "fcc", a=5.5, cubic=True).repeat(2)
     atoms.positions[7] = atoms.positions[3] + [0.0, 0.0, 1.0]  # deep in the repulsive wall
     simulation = Simulation([atoms.copy(), atoms], SHORT, VelocityVerlet(2.0))
+    simulation.observe_start = False  # what goes on from step 0 is not asked about its first step
     with pytest.raises(PhysicsError, match=r"system 0: .* step 1:\n- atom 3 \(Ar\): moved"):
         simulation.run(10)
     assert torch.isfinite(simulation.state.positions).all()
@@ -288,6 +289,7 @@ def test_flying_apart_is_reported_for_five_atoms_at_most() -> None:
     state = argon()
     state.velocities.fill_(2.0)
     simulation = Simulation(state, NoForces(), VelocityVerlet(1.0))
+    simulation.observe_start = False
     with pytest.raises(PhysicsError, match="and 27 more atoms") as caught:
         simulation.run(1)
     assert str(caught.value).count("moved 3.46 Å") == 5
