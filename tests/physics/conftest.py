@@ -36,6 +36,6 @@ def one_thread() -> Iterator[None]:
 def warm_argon() -> Atoms:
     """32 atoms of argon around 40 K, off the lattice."""
     state = state_from_atoms(ase.build.bulk("Ar", "fcc", a=5.45, cubic=True).repeat(2))
-    maxwell_boltzmann_(state, 80.0, 1)
+    maxwell_boltzmann_(state, 80.0, 3)
     Simulation(state, LennardJones(switch_A=5.0, cutoff=6.5), VelocityVerlet(4.0)).run(150)
     return state_to_atoms(state)[0]
