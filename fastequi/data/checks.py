@@ -4,6 +4,7 @@ Nothing is dropped or mended silently: frames that are wrong are refused by file
 message holds the `ignore` list that leaves them out.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fastequi.data.baseline import Baseline, fit_baseline
 from fastequi.data.frame_checks import CHECKS, not_finite, wrong_shapes
 from fastequi.data.frames import Frame, frame_key
 from fastequi.data.ignore import entries
+from fastequi.data.scales import implausible_scales
 from fastequi.errors import InputError
 
 #: Forces above this are taken for an error unless the user allows them.
@@ -26,6 +28,12 @@ NET_FORCE_eV_PER_A = 0.1
 
 #: Frames that a message names for each kind of problem, and entries of the list to leave them out.
 NAMED_AT_MOST, ENTRIES_AT_MOST = 4, 60
+
+#: Kinds of problems that wrong units make.
+_LARGE = "forces above"
+_ABSURD = "energies absurdly far from what the training set suggests"
+#: The share of a file's frames that is all of them: a few may lie near by chance.
+_WHOLE_FILE = 0.8
 
 #: Kind of problem, the frame, and what is particular about it.
 Finding = tuple[str, Frame, str]
@@ -59,25 +67,54 @@ def check_frames(
         findings += _repeated(sets)
         findings += _absurd_energies(train, frames)
     if findings:
-        raise InputError(_message(findings, len(frames)))
-    return [*_unread_labels(frames), *_unused_stress(frames), *_net_forces(frames)]
+        raise InputError(_message(findings, frames))
+    return [
+        *_unread_labels(frames), *implausible_scales(frames), *_unused_stress(frames),
+        *_net_forces(frames),
+    ]  # fmt: skip
 
 
-def _message(findings: Sequence[Finding], n_frames: int) -> str:
+def _message(findings: Sequence[Finding], frames: Sequence[Frame]) -> str:
     kinds: dict[str, list[tuple[Frame, str]]] = {}
     for kind, frame, what in findings:
         kinds.setdefault(kind, []).append((frame, what))
     wrong = {id(frame): frame for _, frame, _ in findings}
-    lines = [f"{len(wrong)} of {n_frames} frames cannot be used:"]
+    lines = [f"{len(wrong)} of {len(frames)} frames cannot be used:"]
     for kind, cases in kinds.items():
         named = [f.source + (f" ({what})" if what else "") for f, what in cases[:NAMED_AT_MOST]]
         more = f"; and {len(cases) - len(named)} more" if len(cases) > len(named) else ""
         lines.append(f"  {kind}: {'; '.join(named)}{more}")
+    suspected = list(_suspected_units(findings, frames))
+    if suspected:
+        return "\n".join([*lines, *suspected])
     ignored = entries(wrong.values())
     quoted = ", ".join(f'"{entry}"' for entry in ignored[:ENTRIES_AT_MOST])
     more = ", ..." if len(ignored) > ENTRIES_AT_MOST else ""
     lines.append(f"mend the data, or leave these frames out: ignore = [{quoted}{more}]")
     return "\n".join(lines)
+
+
+def _suspected_units(findings: Sequence[Finding], frames: Sequence[Frame]) -> Iterator[str]:
+    """Where labels of whole files are found too large, or far from the rest, and nothing else.
+
+    Then which frames stand apart only says of which there are more: the units are in doubt.
+    """
+    if not all(kind.startswith((_ABSURD, _LARGE)) for kind, _, _ in findings):
+        return
+    wrong = Counter(frame.file for frame in {id(f): f for _, f, _ in findings}.values())
+    there = Counter(frame.file for frame in frames)
+    whole = [file for file, n in wrong.items() if n >= _WHOLE_FILE * there[file]]
+    if not whole or there[whole[0]] < 2:
+        return
+    names = ", ".join(Path(file).name for file in whole)
+    others = ", ".join(Path(file).name for file in there if file not in whole)
+    beside = f" beside those of {others}" if others else ""
+    yield (
+        f"so stand all frames of {names}{beside}: units are suspected, not the frames. Are the "
+        "energies and forces of every file in what data.units say (which hold for all files), and "
+        "from one kind of calculation?"
+    )
+    yield from (f"  {line}" for line in implausible_scales(frames))
 
 
 def _large_forces(frames: Sequence[Frame], limit: float) -> Iterator[Finding]:
@@ -86,7 +123,7 @@ def _large_forces(frames: Sequence[Frame], limit: float) -> Iterator[Finding]:
             continue
         sizes = np.linalg.norm(frame.forces, axis=1)
         if sizes.max() > limit:
-            kind = f"forces above {limit:g} eV/Å (max_force_eV_per_A)"
+            kind = f"{_LARGE} {limit:g} eV/Å (max_force_eV_per_A)"
             yield kind, frame, f"{sizes.max():.4g} eV/Å on atom {sizes.argmax()}"
 
 
@@ -121,8 +158,7 @@ def _absurd_energies(train: Sequence[Frame], frames: Sequence[Frame]) -> Iterato
     for frame, deviation, leverage in _deviations(frames, baseline):
         sigma = robust_sigma * (1.0 + leverage) ** 0.5
         if abs(deviation) > ABSURD_DEVIATIONS * sigma + ABSURD_eV:
-            kind = "energies absurdly far from what the training set suggests"
-            yield kind, frame, f"{deviation:+.4g} eV/atom"
+            yield _ABSURD, frame, f"{deviation:+.4g} eV/atom"
 
 
 def _deviations(

@@ -2,10 +2,11 @@
 
 ASE moves `energy`, `forces` and `stress` into a calculator's results; anything else stays in
 `atoms.info` (one value per frame) or `atoms.arrays` (one per atom). Names other than the usual are
-given by the user: keys = { energy = "REF_energy", forces = "REF_forces" }.
+given by the user: keys = { energy = "REF_energy", forces = "REF_forces" }, or lists of names of
+which the first counts that a frame has: keys = { energy = ["REF_energy", "energy"] }.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,12 +32,26 @@ _CONVERGED = ("converged", "scf_converged", "electronic_converged")
 _SOUNDS_LIKE_A_LABEL = ("energy", "force", "stress", "virial")
 
 
-def label_names(keys: Mapping[str, str] | None) -> dict[str, tuple[str, ...]]:
+#: What kind of label -> its name in the files, or several.
+Keys = Mapping[str, str | Sequence[str]]
+
+
+def label_names(keys: Keys | None) -> dict[str, tuple[str, ...]]:
     """The names to look for, where `keys` replaces the usual ones; InputError for unknown keys."""
     for key in keys or {}:
         if key not in USUAL_NAMES:
             raise InputError(f"keys.{key}: not a known key; allowed: {', '.join(USUAL_NAMES)}")
-    return USUAL_NAMES | {key: (name,) for key, name in (keys or {}).items()}
+    return USUAL_NAMES | {key: names_of(given) for key, given in (keys or {}).items()}
+
+
+def names_of(given: str | Sequence[str]) -> tuple[str, ...]:
+    """One name, or several, as several."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def name_there(given: str | Sequence[str], there: Container[str]) -> str | None:
+    """The first of the names that is there; None without one."""
+    return next((name for name in names_of(given) if name in there), None)
 
 
 def frame_from_atoms(

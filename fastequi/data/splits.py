@@ -13,6 +13,7 @@ from pathlib import Path
 from fastequi.data.checks import MAX_FORCE_eV_PER_A, check_frames
 from fastequi.data.frames import Frame, frame_key
 from fastequi.data.ignore import check_ignore, leave_out
+from fastequi.data.labels import Keys
 from fastequi.data.readers import read_frames
 from fastequi.errors import InputError
 
@@ -36,7 +37,7 @@ def read_sets(
     *,
     seed: int = 0,
     units: Mapping[str, str] | None = None,
-    keys: Mapping[str, str] | None = None,
+    keys: Keys | None = None,
     ignore: Sequence[str] = (),
     max_force_eV_per_A: float = MAX_FORCE_eV_PER_A,
 ) -> Sets:

@@ -37,11 +37,9 @@ Texts = Annotated[tuple[Text, ...], FROM_LIST]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Symbol = Annotated[str, one_of(*list(NUMBERS)[1:])]
 OneNumber = Annotated[float, Field(allow_inf_nan=False)]
-Paths = Annotated[
-    tuple[Text, ...],
-    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
-    FROM_LIST,
-]
+ONE_OR_LIST = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+Paths = Annotated[tuple[Text, ...], ONE_OR_LIST, FROM_LIST]
+Names = Annotated[tuple[Text, ...], Field(min_length=1), ONE_OR_LIST, FROM_LIST]
 
 
 class UnitsConfig(Section):
@@ -54,14 +52,17 @@ class UnitsConfig(Section):
 
 
 class KeysConfig(Section):
-    """data.keys: names of labels in the files, where they are not the usual ones."""
+    """data.keys: names of labels in the files, where they are not the usual ones.
 
-    energy: Text | None = Field(default=None, description='for example "REF_energy"')
-    forces: Text | None = Field(default=None, description='for example "REF_forces"')
-    stress: Text | None = Field(default=None, description='for example "REF_stress"')
-    virial: Text | None = Field(default=None, description="minus stress times volume")
-    weight: Text | None = Field(default=None, description="factor of a frame in the loss")
-    config_type: Text | None = Field(default=None, description="group that errors are reported by")
+    Of several names a frame's label is the first that it has: files may have names of their own.
+    """
+
+    energy: Names | None = Field(default=None, description='for example "REF_energy"; or a list')
+    forces: Names | None = Field(default=None, description='for example "REF_forces"; or a list')
+    stress: Names | None = Field(default=None, description='for example "REF_stress"; or a list')
+    virial: Names | None = Field(default=None, description="minus stress times volume")
+    weight: Names | None = Field(default=None, description="factor of a frame in the loss")
+    config_type: Names | None = Field(default=None, description="group that errors are reported by")
 
 
 class DataConfig(Section):

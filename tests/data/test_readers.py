@@ -228,3 +228,23 @@ def test_labels_that_are_wrong(value: object, said: str):
     water = Atoms("OH2", [[0, 0, 0], [0, 0.8, 0.6], [0, -0.8, 0.6]], info={"REF_forces": value})
     with pytest.raises(InputError, match=f"a.xyz, frame 3: {said}"):
         frame_from_atoms(water, label_names({"forces": "REF_forces"}), file="a.xyz", index=3)
+
+
+def test_of_several_names_the_first_that_a_frame_has(tmp_path: Path):
+    """Files of one training that have the same label under different names."""
+    for name, energies in (
+        ("train.xyz", {"REF_energy": -2.0, "E": -9.0}),
+        ("test.xyz", {"E": -3.0}),
+    ):
+        atoms = Atoms("H2", [[0, 0, 0], [0, 0, 0.74]])
+        atoms.info.update(energies)
+        ase.io.write(tmp_path / name, atoms, format="extxyz")
+    np.savez(tmp_path / "e.npz", z=[1, 1], R=np.zeros((1, 2, 3)), E_dft=np.array([-4.0]))
+    keys = {"energy": ["REF_energy", "E", "E_dft"]}
+    files = [tmp_path / "train.xyz", tmp_path / "test.xyz", tmp_path / "e.npz"]
+    eV = {"energy": "eV", "length": "angstrom"}
+    assert [frame.energy for frame in read_frames(files, eV, keys)] == [-2.0, -3.0, -4.0]
+    with pytest.raises(InputError, match=r'keys\.energy is "A" or "B"'):
+        read_frames(tmp_path / "e.npz", eV, {"energy": ["A", "B"]})
+    with pytest.raises(InputError, match=r'keys\.energy is "A" or "B"'):
+        read_frames(tmp_path / "test.xyz", eV, {"energy": ["A", "B"]})

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fastequi.data.frames import Frame
+from fastequi.data.labels import Keys
 from fastequi.data.readers.ase_files import read_ase_database, read_ase_file
 from fastequi.data.readers.hdf5 import read_hdf5
 from fastequi.data.readers.npz import read_npz
@@ -11,7 +12,7 @@ from fastequi.data.units import Units, parse_units
 from fastequi.errors import InputError
 from fastequi.md.structure import similar_files
 
-Reader = Callable[[Path, Units | None, Mapping[str, str] | None], list[Frame]]
+Reader = Callable[[Path, Units | None, Keys | None], list[Frame]]
 
 READERS: dict[str, Reader] = {
     ".npz": read_npz,
@@ -24,7 +25,7 @@ READERS: dict[str, Reader] = {
 def read_frames(
     path: str | Path | Sequence[str | Path],
     units: Mapping[str, str] | None = None,
-    keys: Mapping[str, str] | None = None,
+    keys: Keys | None = None,
 ) -> list[Frame]:
     """Every frame of a file, or of several in their order.
 
@@ -39,7 +40,7 @@ def read_frames(
     return [frame for one in paths for frame in _read(Path(one), factors, keys)]
 
 
-def _read(path: Path, units: Units | None, keys: Mapping[str, str] | None) -> list[Frame]:
+def _read(path: Path, units: Units | None, keys: Keys | None) -> list[Frame]:
     if not path.is_file():
         raise InputError(f"no file {path}{similar_files(path)}")
     reader = READERS.get(path.suffix.lower(), read_ase_file)

@@ -3,7 +3,7 @@
 Units are ASE's (eV, Å) unless others are declared.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import ase.db
@@ -11,19 +11,17 @@ import ase.io
 from ase import Atoms
 
 from fastequi.data.frames import Frame
-from fastequi.data.labels import frame_from_atoms, label_names
+from fastequi.data.labels import Keys, frame_from_atoms, label_names, name_there, names_of
 from fastequi.data.units import Units
 from fastequi.errors import InputError
 
 
-def read_ase_file(path: Path, units: Units | None, keys: Mapping[str, str] | None) -> list[Frame]:
+def read_ase_file(path: Path, units: Units | None, keys: Keys | None) -> list[Frame]:
     """Every frame of a file, in its order."""
     return _frames(path, _named_errors(path, ase.io.iread(str(path), ":")), units, keys)
 
 
-def read_ase_database(
-    path: Path, units: Units | None, keys: Mapping[str, str] | None
-) -> list[Frame]:
+def read_ase_database(path: Path, units: Units | None, keys: Keys | None) -> list[Frame]:
     """Every row of an ASE database by its id; key-value pairs and data may be labels too."""
     return _frames(path, _named_errors(path, _rows(path)), units, keys)
 
@@ -50,7 +48,7 @@ def _named_errors(path: Path, frames: Iterator[Atoms]) -> Iterator[Atoms]:
 
 
 def _frames(
-    path: Path, structures: Iterator[Atoms], units: Units | None, keys: Mapping[str, str] | None
+    path: Path, structures: Iterator[Atoms], units: Units | None, keys: Keys | None
 ) -> list[Frame]:
     names = label_names(keys)
     seen: set[str] = set()
@@ -58,10 +56,11 @@ def _frames(
     for index, atoms in enumerate(structures):
         seen |= {*atoms.arrays, *atoms.info, *getattr(atoms.calc, "results", {})}
         frames.append(frame_from_atoms(atoms, names, units, str(path), index))
-    for key, name in (keys or {}).items():
-        if frames and name not in seen:
+    for key, given in (keys or {}).items():
+        if frames and name_there(given, seen) is None:
+            asked = " or ".join(f'"{name}"' for name in names_of(given))
             there = ", ".join(sorted(seen - {"numbers", "positions"})) or "nothing"
             raise InputError(
-                f'{path}: keys.{key} is "{name}", and no frame has it; the file has {there}'
+                f"{path}: keys.{key} is {asked}, and no frame has it; the file has {there}"
             )
     return frames

@@ -14,13 +14,14 @@ Groups are taken in the order of their names, and frames are counted through the
 plain: their units must be declared.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
 from numpy.typing import NDArray
 
 from fastequi.data.frames import Frame
+from fastequi.data.labels import Keys, name_there, names_of
 from fastequi.data.readers.arrays import frames_of_arrays
 from fastequi.data.units import Units, units_or_refuse
 from fastequi.errors import InputError
@@ -37,14 +38,13 @@ NAMES = {
 _LABELS = ("energy", "forces", "stress")
 
 
-def read_hdf5(path: Path, units: Units | None, keys: Mapping[str, str] | None) -> list[Frame]:
+def read_hdf5(path: Path, units: Units | None, keys: Keys | None) -> list[Frame]:
     """Every frame of every group; `keys` may name other arrays for energy, forces and stress."""
     units = units_or_refuse(units, str(path), "an HDF5 file")
     for key in keys or {}:
         if key not in _LABELS:
             allowed = ", ".join(_LABELS)
             raise InputError(f"{path}: keys.{key} is not for HDF5 files; allowed: {allowed}")
-    names = NAMES | dict(keys or {})
     frames: list[Frame] = []
     seen: set[str] = set()
     for group, arrays in _groups(path):
@@ -52,13 +52,15 @@ def read_hdf5(path: Path, units: Units | None, keys: Mapping[str, str] | None) -
         if NAMES["species"] not in arrays:
             raise InputError(f"{where} has no atomic_numbers; it has {', '.join(arrays)}")
         seen |= set(arrays)
+        chosen = {key: name_there(given, arrays) or "" for key, given in (keys or {}).items()}
+        names = NAMES | chosen
         frames += frames_of_arrays(path, where, arrays, names, units, len(frames))
     if not frames:
         raise InputError(f"{path}: no group has positions; allowed: {', '.join(NAMES.values())}")
-    for key, name in (keys or {}).items():
-        if name not in seen:
-            there = ", ".join(sorted(seen))
-            raise InputError(f'{path}: keys.{key} is "{name}"; the groups have {there}')
+    for key, given in (keys or {}).items():
+        if name_there(given, seen) is None:
+            asked, there = " or ".join(f'"{n}"' for n in names_of(given)), ", ".join(sorted(seen))
+            raise InputError(f"{path}: keys.{key} is {asked}; the groups have {there}")
     return frames
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastequi.data.frames import Frame
+from fastequi.data.labels import Keys, name_there, names_of
 from fastequi.data.readers.arrays import frames_of_arrays
 from fastequi.data.units import Units, units_or_refuse
 from fastequi.errors import InputError
@@ -22,7 +23,7 @@ LAYOUTS = (
 _CELLS = ("lattice", "cell", "box")
 
 
-def read_npz(path: Path, units: Units | None, keys: Mapping[str, str] | None) -> list[Frame]:
+def read_npz(path: Path, units: Units | None, keys: Keys | None) -> list[Frame]:
     """Every geometry of the file; `keys` may name other arrays for energy and forces."""
     units = units_or_refuse(units, str(path), "an npz file")
     arrays = _load(path)
@@ -39,9 +40,7 @@ def _load(path: Path) -> dict[str, NDArray]:
         raise InputError(f"{path}: not a readable npz file ({reason})") from error
 
 
-def _layout(
-    path: Path, arrays: Mapping[str, NDArray], keys: Mapping[str, str] | None
-) -> dict[str, str]:
+def _layout(path: Path, arrays: Mapping[str, NDArray], keys: Keys | None) -> dict[str, str]:
     layout = next((n for n in LAYOUTS if n["species"] in arrays and n["positions"] in arrays), None)
     there = ", ".join(arrays) or "nothing"
     if layout is None:
@@ -53,9 +52,12 @@ def _layout(
                 f"{path}: the file has a {name}, and npz files are read without cells, since their "
                 "layouts do not agree; write the frames as extxyz"
             )
-    for key, name in (keys or {}).items():
+    for key, given in (keys or {}).items():
         if key not in ("energy", "forces"):
             raise InputError(f"{path}: keys.{key} is not for npz files; allowed: energy, forces")
-        if name not in arrays:
-            raise InputError(f'{path}: keys.{key} is "{name}"; the file has {there}')
-    return layout | dict(keys or {})
+        name = name_there(given, arrays)
+        if name is None:
+            asked = " or ".join(f'"{one}"' for one in names_of(given))
+            raise InputError(f"{path}: keys.{key} is {asked}; the file has {there}")
+        layout = layout | {key: name}
+    return layout
