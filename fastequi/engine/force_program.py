@@ -41,14 +41,14 @@ class ForceProgram:
         """Whether it is a network's, for these elements."""
         return self.walk.walk is walk and torch.equal(self._atomic_numbers, atomic_numbers)
 
-    def take_(self, graph: Graph, cutoff_scale: Tensor | None) -> None:
-        """Go on with another list of the same atoms; planned anew where it has no room."""
+    def take_(self, graph: Graph, cutoff_scale: Tensor | None) -> bool:
+        """Go on with another list of the same atoms; False where there is no room for it."""
         listed = self._listed(graph, cutoff_scale)
         if not self.edges.fits(listed, graph.n_systems):
-            self._plan(graph, cutoff_scale)
-            return
+            return False
         self.edges.take_(listed)
         self._given = graph, cutoff_scale
+        return True
 
     @torch.no_grad()
     def __call__(self, positions: Tensor, cell: Tensor) -> Prediction:
@@ -105,6 +105,15 @@ class ForceProgram:
             atoms = torch.arange(graph.n_atoms, device=device)
         edges = replace(a.by_atom, reverse=reverse)
         return SkinList(atoms, graph.system_idx, edges, a.by_species.sender, shift)
+
+
+class StaticProgram(ForceProgram):
+    """A `StaticForceCall`: on a device, whose own recording makes its calls again."""
+
+    @property
+    def flags(self) -> Tensor:
+        """int32 [1], bits that calls have raised; the caller clears them."""
+        return self.edges.flags
 
 
 def reverse_edges(graph: Graph) -> Tensor:

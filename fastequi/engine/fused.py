@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fastequi.engine.arrangement import Order, arrange, order_of
-from fastequi.engine.force_program import LEAN_FROM, ForceProgram
+from fastequi.engine.force_program import LEAN_FROM, ForceProgram, StaticProgram
 from fastequi.engine.repulsion import repulsion
 from fastequi.engine.tables import cached_tables
 from fastequi.engine.walk import BoundWalk, Walk
@@ -75,10 +75,11 @@ class FusedNequIP:
         graph = graph.to(self.network.device)
         scale = self.cutoff_scale(graph)
         if isinstance(last, ForceProgram) and last.is_of(self.walk, graph.atomic_numbers):
-            last.take_(graph, scale)
-            return last
+            if last.take_(graph, scale):
+                return last
         order, walk = self._bound(graph.atomic_numbers)
-        return ForceProgram(walk, order, self.tables, self.cutoff, graph, scale)
+        program = StaticProgram if step.recording is None else ForceProgram
+        return program(walk, order, self.tables, self.cutoff, graph, scale)
 
     def _bound(self, atomic_numbers: Tensor) -> tuple[Order, BoundWalk]:
         """The order of these atoms, and the walk for it: the same as long as the atoms are."""

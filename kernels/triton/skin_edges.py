@@ -115,10 +115,8 @@ class SkinEdges:
         )  # fmt: skip
 
     def found(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """energy, energies, forces, stress: copies, which the next call leaves alone."""
-        found = self.energy, self.energies, self.forces, self.stress
-        energy, energies, forces, stress = (tensor.clone() for tensor in found)
-        return energy, energies, forces, stress
+        """energy, energies, forces, stress, where the next call writes them too."""
+        return self.energy, self.energies, self.forces, self.stress
 
     def shortest_distance_A(self) -> float:
         """Of all edges at the last call, where there are some; waits for the device."""
