@@ -115,6 +115,10 @@ class StaticProgram(ForceProgram):
         """int32 [1], bits that calls have raised; the caller clears them."""
         return self.edges.flags
 
+    def _compute(self) -> None:
+        with self.edges.keeping():
+            super()._compute()
+
 
 def reverse_edges(graph: Graph) -> Tensor:
     """Of each edge the number of the one that goes the other way, [edges].

@@ -1,7 +1,6 @@
 """The gate on a GPU, forward and vjp: all its blocks in one launch (kernels/backend.py, `gate`)."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fastequi.kernels.parts import GatedBlock
-from fastequi.kernels.triton.memory import by_memory, on_device, whole
+from fastequi.kernels.triton.memory import by_memory, made_once, on_device, whole
 from fastequi.kernels.triton.plan import LANES
 from fastequi.kernels.triton.step.kernels import KERNELS
 from fastequi.kernels.triton.step.operators import launch_
@@ -54,7 +53,7 @@ def _launch(name: str, group: Sequence[_Placed]) -> None:
         launch_("gate_vjp", grid, n_atoms=n_atoms, g=named.pop("x"), **named)
 
 
-@cache
+@made_once
 def _table(key: tuple[tuple, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """As `gates.place` reads it, a row for each block and so many channels."""
     rows, scales = [], []

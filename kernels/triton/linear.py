@@ -3,7 +3,6 @@ rows besides; of constant weights (kernels/backend.py, `linear`)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fastequi.kernels.parts import Segments, Term
-from fastequi.kernels.triton.memory import by_memory, memory_of, on_device, whole
+from fastequi.kernels.triton.memory import by_memory, made_once, memory_of, on_device, whole
 from fastequi.kernels.triton.plan import LANES
 from fastequi.kernels.triton.step.kernels import KERNELS
 from fastequi.kernels.triton.step.operators import launch_
@@ -172,7 +171,7 @@ def _launch(products: Sequence[Product]) -> None:
     launch_("multiply", tiles.shape[:1], **named, tiles=tiles, entries=entries, scales=scales)
 
 
-@cache
+@made_once
 def _tables(
     products: tuple[tuple[int, int, int, Sizes], ...], device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:

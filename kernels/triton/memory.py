@@ -4,8 +4,10 @@ Addresses never change their alignment: a kernel is given the beginning of the m
 that say how far from there a block begins.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache, wraps
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +36,40 @@ def by_memory(things: Sequence[T], tensors: Callable[[T], Sequence[Tensor]]) -> 
     return list(groups.values())
 
 
+# -- tables that kernels read --------------------------------------------------------------------
+
+#: Of those that are made for a key, so many of the latest are there without anybody who keeps them.
+_LATEST = 256
+_keepers: list[dict[Any, Any]] = []
+
+
 def on_device(table: NDArray, device: torch.device) -> Tensor:
-    """A table that kernels read, made once."""
+    """A copy of a table."""
     return torch.from_numpy(np.ascontiguousarray(table)).to(device)
+
+
+def made_once(make: Callable[..., T]) -> Callable[..., T]:
+    """For each key; whoever is `keeping` has what was asked for as long as they like.
+
+    A captured step reads its tables where they were, so it must not be others who decide.
+    """
+    latest = lru_cache(_LATEST)(make)
+
+    @wraps(make)
+    def found(*key: Any) -> T:
+        made = latest(*key)
+        for keeper in _keepers:
+            keeper[make, key] = made
+        return made
+
+    return found
+
+
+@contextmanager
+def keeping(keeper: dict[Any, Any]) -> Iterator[None]:
+    """Tables that are asked for inside are also in there."""
+    _keepers.append(keeper)
+    try:
+        yield
+    finally:
+        _keepers.pop()

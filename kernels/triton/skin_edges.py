@@ -13,6 +13,7 @@ from the beginning, so it can be captured as a CUDA graph.
 """
 
 import math
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from fastequi.kernels.convolution.edges import Edges
 from fastequi.kernels.parts import SkinList
+from fastequi.kernels.triton.memory import keeping
 from fastequi.kernels.triton.step.buffers import Batch, EdgeRows
 from fastequi.kernels.triton.step.definitions import pack
 from fastequi.kernels.triton.step.step import edge_vectors_, sum_forces_, sum_systems_
@@ -66,6 +68,7 @@ class SkinEdges:
         self.energy, self.stress = real(n_systems), real(n_systems, 3, 3)
         self.totals = real(n_systems, self.batch.n_parts, 7)
         self.flags = index.new_zeros(1, dtype=torch.int32)
+        self._tables: dict[Any, Any] = {}
         self.take_(given)
 
     def fits(self, given: SkinList, n_systems: int) -> bool:
@@ -95,6 +98,10 @@ class SkinEdges:
     def is_current(self) -> bool:
         """Nothing that a call depends on can have changed."""
         return True
+
+    def keeping(self) -> AbstractContextManager[None]:
+        """Tables of kernels that are launched inside stay where they are, as long as this does."""
+        return keeping(self._tables)
 
     def place(self, positions: Tensor, cell: Tensor) -> None:
         """Where the atoms are: tensors that may be written into before the next `find`."""

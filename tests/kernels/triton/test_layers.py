@@ -13,6 +13,7 @@ from fastequi.irreps import Irreps
 from fastequi.kernels.parts import Segments, Term, new_blocks
 from fastequi.kernels.testing import poisoned_memory, relative_rms
 from fastequi.kernels.triton import gate, linear
+from fastequi.kernels.triton.memory import keeping, made_once
 from fastequi.model.activations import ACTIVATIONS
 from fastequi.model.file import set_precision
 from fastequi.model.nequip import NequIP
@@ -90,6 +91,18 @@ def test_what_is_added_to_a_product_waits_for_it():
     row = torch.tensor([1.0, -1.0], dtype=torch.float64)
     linear.run([first, second, linear.Rows("add_row", {"y": y[0], "row": row})])
     assert torch.allclose(y[0], 2 * x[0] @ m + row, rtol=1e-13)
+
+
+def test_tables_stay_as_long_as_they_are_kept():
+    """Whoever has captured a step reads them where they were, whatever else was computed since."""
+    kept: dict = {}
+    made = made_once(lambda number: torch.tensor([number]))
+    with keeping(kept):
+        first = made(0)
+    others = [made(number) for number in range(1, 400)]
+    assert len(others) == 399
+    assert [found is first for found in kept.values()] == [True]
+    assert made(0) is not first  # it is not the latest any more
 
 
 def test_no_atoms():
