@@ -27,6 +27,7 @@ class _Call:
     atomic_numbers: Tensor
     version: int
     call: ForceCall
+    flags: Tensor | None
 
     def is_of(self, potential: Potential, state: State) -> bool:
         numbers = state.atomic_numbers
@@ -56,8 +57,7 @@ class Forces:
     @property
     def flags(self) -> Tensor | None:
         """Those of a force call that asks the host nothing; None of one that may."""
-        call = self._call and self._call.call
-        return call.flags if isinstance(call, StaticForceCall) else None
+        return self._call and self._call.flags
 
     def is_of(self, state: State) -> bool:
         """Whether the force call is of this potential and of these elements."""
@@ -106,7 +106,8 @@ class Forces:
             state.positions, numbers, state.cell, state.pbc, state.system_idx
         )
         call = force_call(self.potential, listed, self._call and self._call.call)
-        self._call = _Call(self.potential, numbers, numbers._version, call)
+        flags = call.flags if isinstance(call, StaticForceCall) else None
+        self._call = _Call(self.potential, numbers, numbers._version, call, flags)
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:

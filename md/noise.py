@@ -1,9 +1,8 @@
-"""Random numbers by counting: Philox4x32-10 of (seed; step, atom, stream), in torch.
+"""Noise by counting: normal numbers of (seed; step, atom, stream), by Philox (`philox.py`).
 
-Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC11). A number is a
-function of where it is used and of nothing that came before, so a run does not depend on
-batching, restarts or devices, and there is no state to save. (On a GPU the words are the same; the
-logarithms and sines of normal numbers differ from a CPU's in their last bits.)
+A number is a function of where it is used and of nothing that came before, so a run does not depend
+on batching, restarts or devices, and there is no state to save. (On a GPU the words are the same;
+the logarithms and sines of normal numbers differ from a CPU's in their last bits.)
 
     key     = the 64-bit seed and the atoms of the system, mixed (2 words of 32 bits)
     counter = step (2 words), atom within its system (1 word),
@@ -21,43 +20,13 @@ import torch
 from torch import Tensor
 
 from fastequi.errors import InputError
+from fastequi.md.philox import MASK32, Philox
 
 #: What the numbers are for; each use has its own stream.
 THERMOSTAT_STREAM, VELOCITIES_STREAM, BAROSTAT_STREAM = 0, 1, 2
 
-_MASK32, _MASK64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
-_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-_WEYL = (0x9E3779B9, 0xBB67AE85)
-_ROUNDS = 10
+_MASK64 = 0xFFFFFFFFFFFFFFFF
 _GOLDEN = 0x9E3779B97F4A7C15  # SplitMix64's gamma: 2⁶⁴ over the golden ratio, odd
-
-
-def philox4x32(counter: Tensor, key: Tensor) -> Tensor:
-    """Philox4x32-10: counter [4, n] and key [2, n] or [2, 1] to random words [4, n].
-
-    Words of 32 bits in int64. Products of two words wrap around in int64 without losing a bit,
-    and the shift's sign extension is masked away.
-    """
-    return _rounds(counter, _round_keys(key), _column(_MULTIPLIERS, counter.device))
-
-
-def _rounds(counter: Tensor, keys: Sequence[Tensor], multipliers: Tensor) -> Tensor:
-    even, odd = counter[0::2], counter[1::2]
-    for key in keys:
-        product = (even * multipliers).flip(0)
-        even = (product >> 32).bitwise_xor_(odd).bitwise_xor_(key).bitwise_and_(_MASK32)
-        odd = product.bitwise_and_(_MASK32)
-    return torch.stack([even[0], odd[0], even[1], odd[1]])
-
-
-def _round_keys(key: Tensor) -> list[Tensor]:
-    """The key of each round."""
-    weyl = _column(_WEYL, key.device)
-    return [(key + k * weyl) & _MASK32 for k in range(_ROUNDS)]
-
-
-def _column(words: tuple[int, int], device: torch.device) -> Tensor:
-    return torch.tensor(words, device=device).unsqueeze(1)
 
 
 class AtomNoise:
@@ -80,13 +49,11 @@ class AtomNoise:
         self.system_idx = system_idx
         self.replica = replica[system_idx]
         self.atom = torch.arange(len(system_idx), device=device) - first[system_idx]
-        self._is_one_key = len(set(map(tuple, words))) == 1
-        key = torch.tensor(words[:1] if self._is_one_key else words, device=device)
-        self._round_keys = _round_keys(key.view(-1, 2).T)
-        self._multipliers = _column(_MULTIPLIERS, device)
+        self.key = torch.tensor(words, device=device).view(-1, 2)[system_idx].T.contiguous()
+        is_one = len(set(map(tuple, words))) == 1
+        self._philox = Philox(self.key[:, :1] if is_one else self.key)
         self._counter = torch.stack([self.atom, self.atom, self.atom, 256 * self.replica])
         self._on_gpu = device.type == "cuda" and find_spec("triton") is not None
-        self.key = self._of_atoms(self._round_keys[0]).expand(2, len(self.atom)).contiguous()
 
     def normal(self, step: int | Tensor, stream: int) -> Tensor:
         """Independent standard normal numbers [atoms, 3], float64, for one step and stream.
@@ -96,11 +63,10 @@ class AtomNoise:
         if self._on_gpu:
             return self._drawn_on_gpu(step, stream)
         counter = self._counter.clone()
-        counter[0] = step & _MASK32
-        counter[1] = (step >> 32) & _MASK32
+        counter[0] = step & MASK32
+        counter[1] = (step >> 32) & MASK32
         counter[3] += stream
-        keys = [self._of_atoms(key) for key in self._round_keys]
-        return _box_muller(_rounds(counter, keys, self._multipliers))
+        return _box_muller(self._philox(counter))
 
     def _drawn_on_gpu(self, step: int | Tensor, stream: int) -> Tensor:
         """By one kernel: the same words, whose logarithms and sines differ in their last bits."""
@@ -110,9 +76,6 @@ class AtomNoise:
         noise = torch.empty((len(self.atom), 3), dtype=torch.float64, device=self.atom.device)
         draw_noise_(on_device, self.key, self.atom, self.replica, stream, noise)
         return noise
-
-    def _of_atoms(self, key: Tensor) -> Tensor:
-        return key if self._is_one_key else key.index_select(1, self.system_idx)
 
 
 def normal_noise(seed: int | Sequence[int], step: int, stream: int, system_idx: Tensor) -> Tensor:
@@ -132,7 +95,7 @@ def _keys(seed: int | Sequence[int], counts: Sequence[int]) -> tuple[list[list[i
     if any(not 0 <= s < 2**64 for s in seeds):
         raise InputError(f"seeds must be between 0 and 2**64 - 1; got {seeds}")
     mixed = [_mixed(s + n * _GOLDEN) for s, n in zip(seeds, counts, strict=True)]
-    return [[key & _MASK32, key >> 32] for key in mixed], replicas
+    return [[key & MASK32, key >> 32] for key in mixed], replicas
 
 
 def _mixed(z: int) -> int:

@@ -11,8 +11,8 @@ from fastequi.md.noise import (
     VELOCITIES_STREAM,
     AtomNoise,
     normal_noise,
-    philox4x32,
 )
+from fastequi.md.philox import Philox, philox4x32
 
 # Random123's kat_vectors, philox4x32 with 10 rounds: counter, key, answer.
 KNOWN_ANSWERS = [
@@ -39,6 +39,16 @@ def test_philox_of_many_counters_is_philox_of_each() -> None:
     keys = torch.cat([words(k) for _, k, _ in KNOWN_ANSWERS], dim=1)
     answers = torch.cat([words(a) for _, _, a in KNOWN_ANSWERS], dim=1)
     assert torch.equal(philox4x32(counters, keys), answers)
+    assert torch.equal(Philox(keys).words(counters), answers)
+
+
+def test_numpy_has_the_words_of_torch() -> None:
+    """Of random counters, for a key each and for one key of all."""
+    random = np.random.default_rng(5)
+    counters = torch.from_numpy(random.integers(2**32, size=(4, 999)))
+    keys = torch.from_numpy(random.integers(2**32, size=(2, 999)))
+    for key in (keys, keys[:, :1]):
+        assert torch.equal(philox4x32(counters, key), Philox(key).words(counters))
 
 
 def test_numbers_are_standard_normal_and_uncorrelated() -> None:
