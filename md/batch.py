@@ -6,6 +6,8 @@ for each atom that moves. A fixed centre of mass takes its own velocity from all
 is the projection that leaves thermal velocities thermal.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +26,7 @@ class Batch:
     internal_freedom   [systems]      degrees of freedom about the centre of mass: 3N - 3, or 3; of
                                       N mobile atoms beside fixed ones, 3N
     freedom            [systems]      of all motion: 3N, or 3N - 3 where the centre is fixed
-    carried            [atoms, 1]     mass in eV (fs/Å)²
+    carried            [atoms, 1]     mass in eV (fs/Å)²; half_carried: half of it
     acceleration       [atoms, 1]     Å/fs² of a force of 1 eV/Å; 0 for fixed atoms
     mass_share         [atoms, 1]     of the mass of its system
     drift_share        [atoms, 1]     the same; 0 for an atom alone and beside fixed atoms, where
@@ -40,6 +42,7 @@ class Batch:
     internal_freedom: Tensor
     freedom: Tensor
     carried: Tensor
+    half_carried: Tensor
     acceleration: Tensor
     mass_share: Tensor
     drift_share: Tensor
@@ -78,6 +81,7 @@ class Batch:
             internal_freedom=3.0 * torch.where(moves_as_a_whole, mobile - 1.0, mobile),
             freedom=freedom,
             carried=KINETIC_eV * masses.unsqueeze(1),
+            half_carried=0.5 * KINETIC_eV * masses.unsqueeze(1),
             acceleration=acceleration.unsqueeze(1),
             mass_share=share.unsqueeze(1),
             drift_share=(share * moves_as_a_whole[system_idx]).unsqueeze(1),
@@ -110,7 +114,11 @@ class Batch:
 
     def kinetic(self, velocities: Tensor) -> Tensor:
         """Kinetic energy [systems] in eV of velocities [atoms, 3] in Å/fs."""
-        return 0.5 * self.sum(velocities.square().mul_(self.carried)).sum(dim=1)
+        return self.sum(velocities.square().mul_(self.half_carried)).sum(dim=1)
+
+    def kinetic_tensor(self, velocities: Tensor) -> Tensor:
+        """sum m v ⊗ v [systems, 3, 3] in eV."""
+        return self.sum((self.carried * velocities).unsqueeze(2) * velocities.unsqueeze(1))
 
     def hold_centre_(self, velocities: Tensor) -> None:
         """Take the motion of fixed centres of mass out of velocities [atoms, 3]."""
@@ -127,6 +135,15 @@ class Batch:
     def drift(self, velocities: Tensor) -> Tensor:
         """Velocity of the centre of mass [systems, 3] in Å/fs; 0 where all motion is heat."""
         return self.sum(self.drift_share * velocities)
+
+    @contextmanager
+    def about_centre(self, velocities: Tensor) -> Iterator[None]:
+        """Inside, velocities [atoms, 3] are those about the centre of mass, which moves as before;
+        what is done to them there leaves it alone."""
+        drift = self.of_atoms(self.drift(velocities))
+        velocities.sub_(drift)
+        yield
+        velocities.add_(drift)
 
     def internal(self, velocities: Tensor) -> Tensor:
         """Velocities [atoms, 3] about the centre of mass; all of it where that is heat."""

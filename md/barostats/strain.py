@@ -144,9 +144,7 @@ def pressure_energy(state: State) -> Tensor:
 
 def kinetic_tensor(state: State) -> Tensor:
     """sum m v ⊗ v [systems, 3, 3] in eV, of motion about the centre of mass."""
-    v = state.batch.internal(state.velocities)
-    outer = (state.batch.carried * v).unsqueeze(2) * v.unsqueeze(1)
-    return state.batch.sum(outer)
+    return state.batch.kinetic_tensor(state.batch.internal(state.velocities))
 
 
 def centre_of_mass(state: State) -> Tensor:
@@ -157,7 +155,7 @@ def centre_of_mass(state: State) -> Tensor:
 def add_by_system_(out: Tensor, vectors: Tensor, matrices: Tensor, state: State) -> None:
     """To [atoms, 3], each row vector [atoms, 3] times the matrix of its system [systems, 3, 3].
 
-    Term by term: rounding is the same however many atoms there are.
+    Term by term: rounding is the same however many atoms there are. The two may be one.
     """
     m = state.batch.of_atoms(matrices)
     x, y, z = vectors[:, 0:1], vectors[:, 1:2], vectors[:, 2:3]

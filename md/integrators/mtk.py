@@ -22,11 +22,11 @@ from fastequi.graph import volumes
 from fastequi.md.barostats.checks import check_cells, check_coupling, check_speed
 from fastequi.md.barostats.strain import (
     Coupling,
+    add_by_system_,
     deform_cell_,
     deform_velocities_,
     exp_minus_one,
     identity_like,
-    kinetic_tensor,
     projected,
     turn_back_,
 )
@@ -40,7 +40,7 @@ from fastequi.md.integrators.keys import (
     Pressure,
     ThermostatTime,
 )
-from fastequi.md.integrators.steps import drift_, kick_, scale_internal_
+from fastequi.md.integrators.steps import drift_, kick_
 from fastequi.md.ramps import Schedule, Target, temperature_schedule
 from fastequi.md.state import State, kinetic_energy
 from fastequi.md.velocities import internal_degrees_of_freedom, internal_kinetic_energy
@@ -52,14 +52,14 @@ class _Fixed:
     """What follows from parameters and atoms.
 
     temperature, pressure in GPa: targets; n [systems] degrees of freedom of atoms; strains
-    [systems], of cells; mass_per_kT [systems] W / kT in fs²; projection: of the coupling.
+    [systems], of cells; half_mass_per_kT [systems] W / 2kT in fs²; projection: of the coupling.
     """
 
     temperature: Schedule
     pressure: Schedule
     n: Tensor
     strains: Tensor
-    mass_per_kT: Tensor
+    half_mass_per_kT: Tensor
     projection: Tensor
     identity: Tensor
 
@@ -68,19 +68,19 @@ class _Fixed:
 class _Extended:
     """What a barostat and chains add to a state, at the temperature and pressure of a step.
 
-    chain, cell_chain: of the atoms, of the strain rate; mass [systems, 1, 1] W in eV fs²; pressure
-    [systems, 1, 1] in eV/Å³; n [systems].
+    chain, cell_chain: of the atoms, of the strain rate; half_mass [systems, 1, 1] W/2 in eV fs²;
+    pressure [systems, 1, 1] in eV/Å³; n [systems].
     """
 
     chain: Chain
     cell_chain: Chain
-    mass: Tensor
+    half_mass: Tensor
     pressure: Tensor
     n: Tensor
 
     def strain_energy(self, state: State) -> Tensor:
         """Kinetic energy of the cell [systems] in eV."""
-        return 0.5 * (self.mass * state.extra["strain_rate"].square()).sum(dim=(1, 2))
+        return (self.half_mass * state.extra["strain_rate"].square()).sum(dim=(1, 2))
 
     def energy(self, state: State) -> Tensor:
         """All that they add to the invariant [systems] in eV."""
@@ -132,7 +132,7 @@ class MartynaTobiasKlein(Integrator):
         super().start_(state)
         check_cells(state, self._coupling, self.ensemble)
         extended = self._extended(state, state.step)
-        rate = (extended.chain.kT / extended.mass.view(-1)).sqrt()
+        rate = (0.5 * extended.chain.kT / extended.half_mass.view(-1)).sqrt()
         strain = rate * self.timestep_fs
         check_speed(state, strain, self.ensemble, self.barostat_time_fs, power=1.0)
 
@@ -150,49 +150,57 @@ class MartynaTobiasKlein(Integrator):
         return extra
 
     def step_(self, state: State, forces_: Callable[[State], None]) -> None:
-        """Chains, strain rate and velocities t/2; cell and positions t; forces; and back."""
-        extended = self._extended(state, state.step)
-        self._chains_(state, extended)
-        self._accelerate_cell_(state, extended)
-        self._accelerate_(state, extended)
+        """Chains, strain rate and velocities t/2; cell and positions t; forces; and back.
+
+        Velocities: friction t/4, kick t/2, friction t/4.
+        """
+        extended, half = self._extended(state, state.step), self.timestep_fs / 2
+        with state.batch.about_centre(state.velocities):
+            self._chains_(state, extended)
+            self._accelerate_cell_(state, extended)
+            slowing = self._slowing(state)
+            add_by_system_(state.velocities, state.velocities, slowing, state)
+        kick_(state, half)
+        deform_velocities_(state, slowing)
         self._move_(state)
         forces_(state)
-        self._accelerate_(state, extended)
-        self._accelerate_cell_(state, extended)
-        self._chains_(state, extended)
+        slowing = self._slowing(state)
+        deform_velocities_(state, slowing)
+        kick_(state, half)
+        with state.batch.about_centre(state.velocities):
+            add_by_system_(state.velocities, state.velocities, slowing, state)
+            self._accelerate_cell_(state, extended)
+            self._chains_(state, extended)
         fixed = self._of(state)
         if fixed.temperature.changes or fixed.pressure.changes:
             after = self._extended(state, state.step + 1)
             state.extra["work"] += after.energy(state) - extended.energy(state)
 
     def _chains_(self, state: State, extended: _Extended) -> None:
-        """Both chains t/2, with what they hold."""
-        half = self.timestep_fs / 2
-        internal = state.batch.internal(state.velocities)
-        factor = extended.chain.advance_(state.batch.kinetic(internal), half)
-        scale_internal_(state, internal, factor)
+        """Both chains t/2, with what they hold; velocities about the centre of mass."""
+        half, v = self.timestep_fs / 2, state.velocities
+        factor = extended.chain.advance_(state.batch.kinetic(v), half)
+        v.mul_(state.batch.of_atoms(factor.unsqueeze(1)))
         factor = extended.cell_chain.advance_(extended.strain_energy(state), half)
         state.extra["strain_rate"].mul_(factor.view(-1, 1, 1))
 
     def _accelerate_cell_(self, state: State, extended: _Extended) -> None:
-        """g += t/2 (V (P - P0) + 2K/n) / W, as far as the coupling allows."""
+        """g += t/2 (V (P - P0) + 2K/n) / W, as far as the coupling allows; velocities as above."""
         fixed, volume = self._of(state), volumes(state.cell).view(-1, 1, 1)
-        carried = kinetic_tensor(state)
+        carried = state.batch.kinetic_tensor(state.velocities)
         twice_kinetic = carried.diagonal(dim1=1, dim2=2).sum(dim=1)
-        driving = (twice_kinetic / extended.n).view(-1, 1, 1) - extended.pressure * volume
+        driving = (twice_kinetic / extended.n).view(-1, 1, 1)
+        driving = torch.addcmul(driving, extended.pressure, volume, value=-1.0)
         force = carried.addcmul_(volume, state.stress, value=-1.0).addcmul_(driving, fixed.identity)
         change = projected(force, fixed.projection)
-        state.extra["strain_rate"].addcdiv_(change, extended.mass, value=self.timestep_fs / 2)
+        state.extra["strain_rate"].addcdiv_(change, extended.half_mass, value=self.timestep_fs / 4)
 
-    def _accelerate_(self, state: State, extended: _Extended) -> None:
-        """Friction t/4, kick t/2, friction t/4."""
-        rate = state.extra["strain_rate"]
-        trace = rate.diagonal(dim1=1, dim2=2).sum(dim=1) / extended.n
-        friction = torch.addcmul(rate, trace.view(-1, 1, 1), self._of(state).identity)
-        slowing = exp_minus_one(friction.mul_(-self.timestep_fs / 4))
-        deform_velocities_(state, slowing)
-        kick_(state, self.timestep_fs / 2)
-        deform_velocities_(state, slowing)
+    def _slowing(self, state: State) -> Tensor:
+        """Friction of the cell t/4: what velocities change by [systems, 3, 3]."""
+        rate, fixed = state.extra["strain_rate"], self._of(state)
+        trace = rate.diagonal(dim1=1, dim2=2).sum(dim=1) / fixed.n
+        friction = torch.addcmul(rate, trace.view(-1, 1, 1), fixed.identity)
+        return exp_minus_one(friction.mul_(-self.timestep_fs / 4))
 
     def _move_(self, state: State) -> None:
         """Strain t/2, drift t, strain t/2; a free cell is turned back."""
@@ -216,9 +224,9 @@ class MartynaTobiasKlein(Integrator):
             extra["cell_chain_position"], extra["cell_chain_velocity"], fixed.strains, kT,
             self.barostat_time_fs,
         )  # fmt: skip
-        mass = (fixed.mass_per_kT * kT).view(-1, 1, 1)
+        half_mass = (fixed.half_mass_per_kT * kT).view(-1, 1, 1)
         pressure = (fixed.pressure.at(step) / GPA_PER_eV_PER_A3).view(-1, 1, 1)
-        return _Extended(chain, cell_chain, mass, pressure, fixed.n)
+        return _Extended(chain, cell_chain, half_mass, pressure, fixed.n)
 
     def _of(self, state: State) -> _Fixed:
         return self._fixed.get(state, self._make_fixed)
@@ -230,7 +238,7 @@ class MartynaTobiasKlein(Integrator):
             pressure=Schedule(self.pressure_GPa, state, "pressures"),
             n=n,
             strains=torch.full_like(n, self._coupling.n_strains),
-            mass_per_kT=(n + 3.0) * self.barostat_time_fs**2 / 3.0,
+            half_mass_per_kT=(n + 3.0) * self.barostat_time_fs**2 / 6.0,
             projection=self._coupling.projection(state.device),
             identity=identity_like(state.cell),
         )

@@ -14,7 +14,7 @@ from torch import Tensor
 from fastequi.md.integrators.chains import Chain
 from fastequi.md.integrators.integrator import Integrator, PerBatch, check_positive
 from fastequi.md.integrators.keys import ChainLength, ThermostatTime
-from fastequi.md.integrators.steps import drift_, kick_, scale_internal_
+from fastequi.md.integrators.steps import drift_, kick_
 from fastequi.md.ramps import Schedule, Target, temperature_schedule
 from fastequi.md.state import State, kinetic_energy
 from fastequi.md.velocities import internal_degrees_of_freedom, internal_kinetic_energy
@@ -69,9 +69,10 @@ class NoseHooverChain(Integrator):
             state.extra["work"] += after.energy() - chain.energy()
 
     def _thermostat_(self, state: State, chain: Chain) -> None:
-        internal = state.batch.internal(state.velocities)
-        factor = chain.advance_(state.batch.kinetic(internal), self.timestep_fs / 2)
-        scale_internal_(state, internal, factor)
+        batch, v = state.batch, state.velocities
+        with batch.about_centre(v):
+            factor = chain.advance_(batch.kinetic(v), self.timestep_fs / 2)
+            v.mul_(batch.of_atoms(factor.unsqueeze(1)))
 
     def _chain(self, state: State, step: int) -> Chain:
         """The chain of `state.extra` at the temperature of a step."""

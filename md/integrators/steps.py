@@ -37,14 +37,6 @@ def ornstein_uhlenbeck_(
     state.batch.hold_centre_(state.velocities)
 
 
-def scale_internal_(state: State, internal: Tensor, factor: Tensor) -> None:
-    """Velocities about the centre of mass, which moves as before: v = v_cm + factor (v - v_cm).
-
-    internal [atoms, 3]: v - v_cm; factor [systems].
-    """
-    state.velocities.addcmul_(internal, state.batch.of_atoms((factor - 1.0).unsqueeze(1)))
-
-
 def stochastic_rescaling_(
     state: State, relaxation_fs: float, temperature: Tensor, time_fs: float, noise: Tensor
 ) -> Tensor:

@@ -9,6 +9,8 @@ import torch
 
 #: Atoms of a part of a system, summed by one program.
 ATOMS_PER_PART = 1024
+#: Thermostats of a chain, at most, and chains that a program holds: a lane for each thermostat.
+LONGEST_CHAIN, CHAIN_BLOCK = 8, 4
 #: Numbers that a program of `sum_blocks` adds.
 SUM_BLOCK = 256
 
@@ -48,6 +50,7 @@ class StepKernel:
 
 
 _PARTS = {"ATOMS": ATOMS_PER_PART}
+_CHAINS = {"LONGEST": LONGEST_CHAIN, "BLOCK": CHAIN_BLOCK}
 _SUM = {"BLOCK": SUM_BLOCK}
 _ATOMS = {"ATOMS": 4}
 _TILE = {"ROWS": 32, "COLUMNS": 32, "DEPTH": 32}
@@ -65,6 +68,9 @@ KERNELS: dict[str, StepKernel] = {
     "sum_atoms": StepKernel("forces", ("totals",), _PARTS, 2, of_call=True),
     "sum_systems": StepKernel("forces", ("energy", "stress", "flags"), of_call=True),
     "draw_noise": StepKernel("noise", ("noise",)),
+    "advance_chain": StepKernel(
+        "chains", ("position", "velocity", "factor"), _CHAINS, 0
+    ),
     "make_frame": StepKernel("cells", ("frame", "inverse", "bins"), lanes=0),
     "put_into_bins": StepKernel(
         "cells", ("bin", "image", "occupants", "place_in_bin", "flags")
@@ -83,10 +89,13 @@ _TYPES = {
     "pbc": "*i1", "flags": "*i32", "tiles": "*i32",
     **dict.fromkeys(("sender", "sender_atom", "reverse"), "*i32"),
     **dict.fromkeys(
-        ("n", "n_atoms", "n_parts", "n_places", "capacity", "most", "bit", "stream", "is_tanh"),
+        (
+            "n", "n_atoms", "n_systems", "n_parts", "n_places", "capacity", "most", "length",
+            "bit", "stream", "is_tanh",
+        ),
         "i32",
     ),
-    **dict.fromkeys(("radius", "skin", "furthest", "scale"), "fp64"),
+    **dict.fromkeys(("radius", "skin", "furthest", "scale", "time_fs", "step_fs"), "fp64"),
     **dict.fromkeys(
         (
             "row_start", "shift", "system_idx", "first_atom", "needed", "bins", "bin", "image",

@@ -1,11 +1,12 @@
 """What a step asks of its kernels, each with buffers of its caller; all write, none allocates."""
 
+import torch
 from torch import Tensor
 
 from fastequi.kernels.triton.plan import LANES
 from fastequi.kernels.triton.step.buffers import Batch, EdgeRows, SkinList, Workspace
 from fastequi.kernels.triton.step.flags import OVERFLOW
-from fastequi.kernels.triton.step.kernels import SUM_BLOCK
+from fastequi.kernels.triton.step.kernels import CHAIN_BLOCK, SUM_BLOCK
 from fastequi.kernels.triton.step.operators import launch_
 
 
@@ -130,6 +131,21 @@ def draw_noise_(
         "draw_noise", (_blocks(n_atoms),), step=step, key=key, atom=atom, replica=replica,
         noise=noise, n_atoms=n_atoms, stream=stream,
     )  # fmt: skip
+
+
+def advance_chain_(
+    position: Tensor, velocity: Tensor, freedom: Tensor, kT: Tensor, kinetic: Tensor,
+    time_fs: float, step_fs: float,
+) -> Tensor:  # fmt: skip
+    """`Chain.advance_` of position and velocity [systems, length]; the factor [systems]."""
+    n_systems, length = velocity.shape
+    factor = torch.empty_like(kinetic)
+    launch_(
+        "advance_chain", (-(-n_systems // CHAIN_BLOCK),), freedom=freedom, kT=kT, kinetic=kinetic,
+        position=position, velocity=velocity, factor=factor, time_fs=time_fs, step_fs=step_fs,
+        n_systems=n_systems, length=length,
+    )  # fmt: skip
+    return factor
 
 
 # -- parts ---------------------------------------------------------------------------------------
