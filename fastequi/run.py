@@ -272,6 +272,7 @@ def _open_outputs(setup: Setup, batch: RunningBatch) -> Outputs:
         progress=batch.progress,
         resumed=batch.resumed,
         stage=batch.present.name if setup.config.stage else None,
+        analyses=setup.config.analysis,
         is_committee=isinstance(setup.potential, Disagreeing),
         disagreement_limit_eV_per_A=model.disagreement_limit_eV_per_A,
         on_disagreement=model.on_disagreement or "warn",

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from fastequi import settings
 from fastequi.kernels.backend import BACKENDS
+from fastequi.md.analysis.accumulators import ACCUMULATORS
 from fastequi.md.config_problems import VOCABULARY, file_problems
 from fastequi.md.disagreement import ACTIONS
 from fastequi.md.ensemble_keys import with_own_keys
@@ -165,6 +166,25 @@ class OutputConfig(Section):
     report: bool = Field(default=True, description="report.html when the run ends")
 
 
+class AnalysisConfig(Section):
+    """[[analysis]]: accumulated while the run goes on, with no frames on disk."""
+
+    kind: Annotated[str, one_of(*ACCUMULATORS)] = Field(description="which one")
+    every: Count = Field(default=10, description="steps from frame to frame")
+    r_max_A: Positive | None = Field(default=None, description="rdf: Å, up to where")
+    cutoff_A: Positive | None = Field(
+        default=None, description="adf: Å, up to where atoms are neighbours; their first shells"
+    )
+    bins: Count | None = Field(default=None, description="rdf: 200 of distance; adf: 180 of angle")
+    lags: Count | None = Field(
+        default=None, description="msd, vacf: up to so many frames later, 200"
+    )
+
+    def settings(self) -> dict[str, float | int]:
+        """What the accumulator takes."""
+        return self.model_dump(exclude={"kind", "every"}, exclude_none=True)
+
+
 class Config(Section):
     """A whole md.toml."""
 
@@ -174,6 +194,7 @@ class Config(Section):
     neighbors: NeighborsConfig = NeighborsConfig()
     output: OutputConfig = OutputConfig()
     stage: Annotated[tuple[StageConfig, ...], FROM_LIST] = ()
+    analysis: Annotated[tuple[AnalysisConfig, ...], FROM_LIST] = ()
 
     @property
     def stages(self) -> tuple[Stage, ...]:

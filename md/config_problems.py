@@ -7,6 +7,7 @@ from typing import Any
 from ase import Atoms
 
 from fastequi.errors import InputError
+from fastequi.md.analysis.accumulators import ACCUMULATORS
 from fastequi.md.constraints.from_ase import missing_atoms
 from fastequi.md.stage_keys import stage_problems
 from fastequi.md.structure import frame_numbers, read_structures
@@ -96,6 +97,20 @@ def file_problems(raw: dict[str, Any], existing: str, model_names: Sequence[str]
     yield from stage_problems(raw)
     if isinstance(directory, str):
         yield from directory_problem(Path(directory), existing)
+    yield from _analysis_problems(raw)
+
+
+def _analysis_problems(raw: dict[str, Any]) -> Iterator[str]:
+    """Keys of an [[analysis]] that belong to another kind."""
+    sections = raw.get("analysis")
+    for k, section in enumerate(sections if isinstance(sections, list) else []):
+        kind = ACCUMULATORS.get(str(section.get("kind"))) if isinstance(section, dict) else None
+        if kind is None:
+            continue
+        for key in section:
+            others = [name for name, one in ACCUMULATORS.items() if key in one.settings]
+            if others and key not in kind.settings:
+                yield f"analysis.{k}.{key}: is for {' and '.join(others)}, not for {kind.kind}"
 
 
 def _committee_problem(raw: dict[str, Any]) -> Iterator[str]:

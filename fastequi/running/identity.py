@@ -54,6 +54,8 @@ def fingerprint_of(
     default = type(config.output).model_fields["trajectory_columns"].default
     if config.output.trajectory_columns != default:
         found["output.trajectory_columns"] = list(config.output.trajectory_columns)
+    if config.analysis:
+        found["analysis"] = [section.model_dump() for section in config.analysis]
     if not config.stage:
         free = {"steps", "device"}
         if any(map(has_ramp, dict(config.dynamics).values())):

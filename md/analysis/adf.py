@@ -17,6 +17,8 @@ from fastequi.md.neighbors.build import build_edges
 #: Element of a neighbour, of the atom in the middle, of another neighbour.
 Triplet = tuple[str, str, str]
 
+#: Triplets of which there are fewer, per atom in the middle and frame, are noise.
+FEWEST_PER_ATOM = 0.01
 #: Frames that first shells are taken from where no cutoff is given.
 _FRAMES_FOR_SHELLS = 50
 #: Covalent bonds are shorter than so many sums of radii.
@@ -37,26 +39,50 @@ def angular_distribution(
     and frame are left out; all images are neighbours.
     """
     numbers = same_atoms(frames)
-    elements, species = np.unique(numbers, return_inverse=True)
-    symbols = [chemical_symbols[z] for z in elements]
+    reach = reaches_A(cutoffs_A, numbers)
+    counts = np.zeros(len(reach) ** 3 * bins, dtype=np.int64)
+    for frame in frames:
+        counts += angle_counts(frame, reach, bins)
+    return middles(bins), densities_of(counts, numbers, len(frames), fewest_per_atom)
+
+
+def middles(bins: int) -> NDArray[np.float64]:
+    """Angles [bins] in degrees in the middle of each bin."""
+    return (np.arange(bins, dtype=np.float64) + 0.5) * (180.0 / bins)
+
+
+def reaches_A(cutoffs_A: Mapping[Pair, float], numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Up to where elements are neighbours [elements, elements]; InputError where none ever are."""
+    symbols = [chemical_symbols[z] for z in np.unique(numbers)]
     reach = np.array([[_reach(cutoffs_A, a, b) for b in symbols] for a in symbols])
     if not 0.0 < reach.max() < np.inf:
         raise InputError(f"cutoffs_A must have one above 0; got {dict(cutoffs_A)}")
-    kinds = len(elements)
-    counts = np.zeros(kinds**3 * bins, dtype=np.int64)
-    for frame in frames:
-        angles, triplets = _angles(frame, species, reach)
-        places = np.minimum((angles * (bins / 180.0)).astype(np.int64), bins - 1)
-        counts += np.bincount(triplets * bins + places, minlength=len(counts))
+    return reach
+
+
+def angle_counts(frame: Atoms, reach: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
+    """Angles by triplet of elements and by bin, [elements**3 * bins]; `reach` as `reaches_A`."""
+    species = np.unique(frame.numbers, return_inverse=True)[1]
+    angles, triplets = _angles(frame, species, reach)
+    places = np.minimum((angles * (bins / 180.0)).astype(np.int64), bins - 1)
+    return np.bincount(triplets * bins + places, minlength=len(reach) ** 3 * bins)
+
+
+def densities_of(
+    counts: NDArray[np.int64], numbers: NDArray[np.int64], frames: int, fewest_per_atom: float
+) -> dict[Triplet, NDArray[np.float64]]:
+    """Densities [bins] per degree of `angle_counts` summed over so many frames."""
+    elements, atoms = np.unique(numbers, return_counts=True)
+    kinds, symbols = len(elements), [chemical_symbols[z] for z in elements]
+    bins = len(counts) // kinds**3
     density: dict[Triplet, NDArray[np.float64]] = {}
     for (a, b, c), found in zip(
         np.ndindex(kinds, kinds, kinds), counts.reshape(-1, bins), strict=True
     ):
-        if found.sum() > fewest_per_atom * len(frames) * np.sum(species == b):
+        if found.sum() > fewest_per_atom * frames * atoms[b]:
             name = (symbols[a], symbols[b], symbols[c])
             density[name] = found * (bins / 180.0) / found.sum()
-    middles = (np.arange(bins, dtype=np.float64) + 0.5) * (180.0 / bins)
-    return middles, density
+    return density
 
 
 def _reach(cutoffs_A: Mapping[Pair, float], a: str, b: str) -> float:
@@ -106,6 +132,14 @@ def usual_cutoffs_A(frames: Sequence[Atoms]) -> dict[Pair, float]:
     }
 
 
+def cutoffs_or_usual_A(frames: Sequence[Atoms], cutoff_A: float | None) -> dict[Pair, float]:
+    """`usual_cutoffs_A`, or one cutoff for all pairs of elements."""
+    if cutoff_A is None:
+        return usual_cutoffs_A(frames)
+    symbols = [chemical_symbols[z] for z in np.unique(same_atoms(frames))]
+    return {(a, b): cutoff_A for i, a in enumerate(symbols) for b in symbols[i:]}
+
+
 def _bond_A(a: str, b: str) -> float:
     return _BOND_STRETCH * float(
         covalent_radii[atomic_numbers[a]] + covalent_radii[atomic_numbers[b]]
@@ -116,15 +150,13 @@ def adf_columns(
     frames: Sequence[Atoms],
     cutoff_A: float | None = None,
     bins: int = 180,
-    fewest_per_atom: float = 0.01,
+    fewest_per_atom: float = FEWEST_PER_ATOM,
 ) -> Columns:
     """`angular_distribution` of each triplet: neighbours up to cutoff_A, or `usual_cutoffs_A`.
 
     Without triplets that hardly occur, of which there would be noise alone.
     """
-    cutoffs = usual_cutoffs_A(frames)
-    if cutoff_A is not None:
-        cutoffs = dict.fromkeys(cutoffs, cutoff_A)
+    cutoffs = cutoffs_or_usual_A(frames, cutoff_A)
     angles, density = angular_distribution(frames, cutoffs, bins, fewest_per_atom)
     return {"angle_deg": angles, **{"-".join(name): values for name, values in density.items()}}
 

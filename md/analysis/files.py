@@ -10,18 +10,15 @@ import numpy as np
 
 from fastequi._version import __version__
 from fastequi.md.analysis import ANALYSES, LOG_ANALYSES
-from fastequi.md.analysis.analysis import Columns
 from fastequi.md.analysis.page import write_page
 from fastequi.md.analysis.pictures import draw
 from fastequi.md.analysis.run import Results
+from fastequi.md.analysis.table import write_csv
 from fastequi.md.trajectory.directory import ANALYSIS, ANALYSIS_JSON, REPORT, own_analysis_files
 from fastequi.plotting import why_no_plots
 from fastequi.storage.durable import naming_files, write_durably, write_json
 
 AVERAGES = "averages.csv"
-
-#: Digits of numbers in tables: more than anything computed here deserves.
-_DIGITS = 12
 
 
 def write_results(results: Results) -> list[Path]:
@@ -52,14 +49,6 @@ def write_results(results: Results) -> list[Path]:
     with naming_files(folder):
         write_json(folder / ANALYSIS_JSON, facts)
     return [report, *(folder / name for name in (ANALYSIS_JSON, *names))]
-
-
-def write_csv(path: Path, columns: Columns) -> None:
-    """A header and a line per row; numbers to twelve digits."""
-    table = np.column_stack(list(columns.values()))
-    lines = [",".join(f"{x:.{_DIGITS}g}" for x in row) for row in table.tolist()]
-    with naming_files(path):
-        write_durably(path, "\n".join([",".join(columns), *lines, ""]).encode())
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

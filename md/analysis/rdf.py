@@ -42,24 +42,27 @@ def radial_distribution(
     numbers = same_atoms(frames)
     if not 0.0 < r_max_A < np.inf:
         raise InputError(f"r_max_A must be above 0; got {r_max_A:g}")
-    elements, counts = np.unique(numbers, return_counts=True)
+    kinds = len(np.unique(numbers))
     edges = np.linspace(0.0, r_max_A, bins + 1)
-    shells = 4.0 / 3.0 * np.pi * np.diff(edges**3)
     has_volume = fully_periodic(frames)
-    sees_itself = has_volume and r_max_A > smallest_height_A(frames)
-    density = np.zeros((len(elements), len(elements), bins))
+    density = np.zeros((kinds, kinds, bins))
     for frame in frames:
-        weight = frame.get_volume() if has_volume else 1.0
-        density += weight / len(frames) * pair_counts(frame, edges)
-    g = {}
-    for a, b in combinations_with_replacement(range(len(elements)), 2):
-        pairs = counts[a] * (counts[b] - (a == b and not sees_itself))
-        if not has_volume:
-            pairs = density[a, b].sum() / shells.sum()
-        if pairs > 0:
-            name = (chemical_symbols[elements[a]], chemical_symbols[elements[b]])
-            g[name] = density[a, b] / (pairs * shells)
-    return 0.5 * (edges[1:] + edges[:-1]), g
+        density += weighted_counts(frame, edges, has_volume) / len(frames)
+    sees_itself = has_volume and r_max_A > smallest_height_A(frames)
+    return middles(edges), g_of(density, numbers, edges, has_volume, sees_itself)
+
+
+def middles(edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of bins, from their ends."""
+    return 0.5 * (edges[1:] + edges[:-1])
+
+
+def weighted_counts(
+    frame: Atoms, edges: NDArray[np.float64], has_volume: bool
+) -> NDArray[np.float64]:
+    """`pair_counts` times the volume of the frame, where there is one."""
+    weight = float(frame.get_volume()) if has_volume else 1.0
+    return weight * pair_counts(frame, edges).astype(np.float64)
 
 
 def pair_counts(frame: Atoms, edges: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -77,6 +80,28 @@ def pair_counts(frame: Atoms, edges: NDArray[np.float64]) -> NDArray[np.int64]:
     shell = (r[inside] * (bins / r_max)).astype(np.int64)
     where = (species[dst[inside]] * kinds + species[src[inside]]) * bins + shell
     return np.bincount(where, minlength=kinds**2 * bins).reshape(kinds, kinds, bins)
+
+
+def g_of(
+    density: NDArray[np.float64], numbers: NDArray[np.int64], edges: NDArray[np.float64],
+    has_volume: bool, sees_itself: bool,
+) -> dict[Pair, NDArray[np.float64]]:  # fmt: skip
+    """g(r) [bins] of each pair, of the mean of `weighted_counts` [elements, elements, bins].
+
+    numbers      [atoms] atomic numbers
+    sees_itself  whether images of an atom are within reach
+    """
+    elements, counts = np.unique(numbers, return_counts=True)
+    shells = 4.0 / 3.0 * np.pi * np.diff(edges**3)
+    g = {}
+    for a, b in combinations_with_replacement(range(len(elements)), 2):
+        pairs = counts[a] * (counts[b] - (a == b and not sees_itself))
+        if not has_volume:
+            pairs = density[a, b].sum() / shells.sum()
+        if pairs > 0:
+            name = (chemical_symbols[elements[a]], chemical_symbols[elements[b]])
+            g[name] = density[a, b] / (pairs * shells)
+    return g
 
 
 def usual_r_max_A(frames: Sequence[Atoms]) -> float:

@@ -9,7 +9,8 @@ from torch import Tensor
 from fastequi.md.state import State
 from fastequi.storage.checkpoint import FORMAT, Checkpoint, on_host
 
-_EXTRA = "extra."
+#: What is of the integrator, and what is of [[analysis]] and no part of the state.
+_EXTRA, _ANALYSIS = "extra.", "analysis."
 _PROGRESS = "progress"
 
 
@@ -51,8 +52,8 @@ def checkpoint_of(
 def state_of(checkpoint: Checkpoint) -> State:
     """The state as it was, on the CPU."""
     tensors = checkpoint.tensors
-    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(_EXTRA)}
-    extra = {n.removeprefix(_EXTRA): tensor for n, tensor in tensors.items() if n not in own}
+    extra = {n.removeprefix(_EXTRA): t for n, t in tensors.items() if n.startswith(_EXTRA)}
+    own = {name: t for name, t in tensors.items() if not name.startswith((_EXTRA, _ANALYSIS))}
     numbers = {name: value for name, value in checkpoint.numbers.items() if name != _PROGRESS}
     return State(**own, **numbers, extra=extra)
 

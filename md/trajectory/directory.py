@@ -20,6 +20,8 @@ CHECKPOINTS = "checkpoints"
 ANALYSIS = "analysis"
 ANALYSIS_JSON = "analysis.json"
 REPORT = "report.html"
+#: How the files of [[analysis]] end, after the name of the analysis.
+ON_THE_FLY = "-on-the-fly.csv"
 
 _FILES = (
     RESOLVED_CONFIG, LOG, *TRAJECTORIES.values(), FINAL, LAST_GOOD, UNCERTAIN, ERROR, SUMMARY,
@@ -60,7 +62,8 @@ def _own_files_here(directory: Path) -> list[Path]:
     named = [directory / f"{name}{end}" for name in _FILES for end in ("", ".tmp")]
     folders = [directory / CHECKPOINTS, *_folders(directory / CHECKPOINTS, _BATCH)]
     checkpoints = [path for folder in folders for path in own_checkpoints(folder)]
-    return [*(path for path in named if path.is_file()), *checkpoints]
+    on_the_fly = sorted((directory / ANALYSIS).glob(f"*{ON_THE_FLY}"))
+    return [*(path for path in named if path.is_file()), *on_the_fly, *checkpoints]
 
 
 def _folders(directory: Path, name: re.Pattern[str]) -> list[Path]:

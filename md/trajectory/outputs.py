@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from ase import Atoms
 
+from fastequi.md.analysis.accumulators.on_the_fly import Asked, OnTheFly
 from fastequi.md.disagreement import COLUMN, DisagreementWatch, largest_disagreement
 from fastequi.md.observers import thermodynamics_of_all
 from fastequi.md.simulation import Simulation
@@ -61,6 +63,7 @@ class Outputs:
         progress: Callable[[], Progress],
         resumed: Checkpoint | None = None,
         stage: str | None = None,
+        analyses: Sequence[Asked] = (),
         is_committee: bool = False,
         disagreement_limit_eV_per_A: float | None = None,
         on_disagreement: str = "warn",
@@ -70,6 +73,7 @@ class Outputs:
         folders       of the systems of the batch, in their order; "" where there is only one
         checkpoints   where those of the batch go
         progress      where the batch is, for the checkpoints
+        analyses      the sections [[analysis]]
         is_committee  whether the potential offers `disagreement`, which goes into the log; above
                       the limit, if there is one, on_disagreement says what happens
 
@@ -89,6 +93,8 @@ class Outputs:
                     trajectory_columns, watched and on_disagreement != "warn",
                 )
             )  # fmt: skip
+        tensors = resumed.tensors if resumed else {}
+        self._on_the_fly = [OnTheFly(directory, analyses, folder, tensors) for folder in folders]
         self._writer = BackgroundWriter()
         self._earlier_s: Mapping[str, float] = resumed.elapsed_s if resumed else {}
         self._started_s = perf_counter()
@@ -102,6 +108,10 @@ class Outputs:
             Periodic(log_every, self._log_rows, last_step),
             Periodic(trajectory_every, self._frames, last_step),
             *(Periodic(log_every, watch, last_step) for watch in watches),
+            *(
+                Periodic(one.every, partial(self._analyse, k), last_step)
+                for k, one in enumerate(analyses)
+            ),
             Periodic(checkpoint_every, self._checkpoint, last_step),
         ]
 
@@ -128,6 +138,7 @@ class Outputs:
         self._writer.flush()
         del self._folders[row]
         self._systems.pop(row).close()
+        del self._on_the_fly[row]
 
     def close(self) -> None:
         """Finish what is queued and close the files."""
@@ -152,6 +163,16 @@ class Outputs:
         files = [file for row in rows if (file := self._systems[row].uncertain)]
         self._append(files, [self._named(frame_of(simulation, row)) for row in rows])
 
+    def _analyse(self, k: int, simulation: Simulation) -> None:
+        """Give the frames of this step to the k-th [[analysis]] of each system."""
+        given = list(zip(self._on_the_fly, frames_of(simulation), strict=True))
+
+        def add() -> None:
+            for on_the_fly, frame in given:
+                on_the_fly.add(k, frame)
+
+        self._writer.submit(self.directory, add)
+
     def _named(self, frame: Atoms) -> Atoms:
         """A frame that knows its stage."""
         if self.stage is not None:
@@ -172,6 +193,7 @@ class Outputs:
             simulation.state, self._fingerprint, self.elapsed_s(simulation), self._progress()
         )
         systems = list(zip(self._folders, self._systems, strict=True))
+        on_the_fly = list(self._on_the_fly)
 
         def write() -> None:
             offsets = {
@@ -179,8 +201,11 @@ class Outputs:
                 for folder, system in systems
                 for name, offset in system.sync().items()
             }
-            written = replace(checkpoint, offsets=offsets)
+            more = {name: t for one in on_the_fly for name, t in one.tensors().items()}
+            written = replace(checkpoint, tensors=checkpoint.tensors | more, offsets=offsets)
             write_checkpoint(self.checkpoints, written, self._kept)
+            for one in on_the_fly:
+                one.write()
 
         self._writer.submit(self.checkpoints, write)
 
