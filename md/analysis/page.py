@@ -5,7 +5,7 @@ from typing import Any
 
 from fastequi._version import __version__
 from fastequi.md.analysis import ANALYSES, LOG_ANALYSES
-from fastequi.md.analysis.analysis import Analysis, Finding, in_digits
+from fastequi.md.analysis.analysis import Analysis, Columns, Finding, in_digits
 from fastequi.md.analysis.document import panel_data, write_document
 from fastequi.md.analysis.movie import MOST_POSITIONS, movie_of
 from fastequi.md.analysis.panels import panels_of
@@ -42,11 +42,7 @@ def page_data(results: Results, most_positions: int = MOST_POSITIONS) -> dict[st
         "checks": [vars(check) for check in checks_of(results)],
         "movie": movie_of(frames, results.frames_there, most_positions) if frames else None,
         "tables": _tables(results),
-        "plots": [
-            _plot(results, name, analysis)
-            for name, analysis in (ANALYSES | LOG_ANALYSES).items()
-            if name in results.columns
-        ],
+        "plots": _plots(results),
         "left_out": [[name.replace("_", " "), why] for name, why in results.left_out.items()],
         "phases": _phases(results),
         "facts": _facts(results),
@@ -94,11 +90,30 @@ def _means(results: Results) -> list[list[str]]:
     return rows
 
 
-def _plot(results: Results, name: str, analysis: Analysis) -> dict[str, Any]:
-    panels = panels_of(analysis, results.columns[name])
+def _plots(results: Results) -> list[dict[str, Any]]:
+    """What frames say, and then the log; the other way round while the run goes on."""
+    tables = [ANALYSES, LOG_ANALYSES]
+    if results.status.state == "running":
+        tables.reverse()
+    every = [item for table in tables for item in table.items()]
+    made = [_plot(results, name, one) for name, one in every if name in results.columns]
+    accumulated = [
+        _plot_of(ANALYSES[name.split("-")[0]], columns, f", on the fly ({name}-on-the-fly.csv)")
+        for name, columns in results.on_the_fly.items()
+    ]
+    return made + accumulated
+
+
+def _plot_of(analysis: Analysis, columns: Columns, title: str = "") -> dict[str, Any]:
+    panels = panels_of(analysis, columns)
     return {
-        "title": analysis.title,
+        "title": analysis.title + title,
         "panels": [panel_data(panel, 300 if len(panels) == 1 else 170) for panel in panels],
+    }
+
+
+def _plot(results: Results, name: str, analysis: Analysis) -> dict[str, Any]:
+    return _plot_of(analysis, results.columns[name]) | {
         "findings": [_sentence(item) for item in results.findings[name] if item.text],
         "remarks": results.remarks[name],
     }

@@ -15,9 +15,17 @@ from ase import Atoms
 from fastequi.errors import FastEquiError, InputError
 from fastequi.md.analysis import ANALYSES, LOG_ANALYSES
 from fastequi.md.analysis.analysis import Analysis, Columns, Finding
+from fastequi.md.analysis.table import read_csv
 from fastequi.md.analysis.thermodynamics import Average, averages, settled_ps
 from fastequi.md.disagreement import COLUMN
-from fastequi.md.trajectory.directory import LOG, RESOLVED_CONFIG, SUMMARY, TRAJECTORIES
+from fastequi.md.trajectory.directory import (
+    ANALYSIS,
+    LOG,
+    ON_THE_FLY,
+    RESOLVED_CONFIG,
+    SUMMARY,
+    TRAJECTORIES,
+)
 from fastequi.md.trajectory.log import read_log, stages_of_log
 from fastequi.md.trajectory.reader import each_frame, spread_frames
 from fastequi.md.trajectory.status import Status, status_of
@@ -47,6 +55,7 @@ class Results:
     averages    of the log, by column
     columns     of each analysis that could be made, by its name
     findings    of these, and remarks for people
+    on_the_fly  columns that the run itself has accumulated ([[analysis]]), by the names of files
     left_out    why an analysis could not be made
     """
 
@@ -64,6 +73,7 @@ class Results:
     columns: dict[str, Columns] = field(default_factory=dict)
     findings: dict[str, list[Finding]] = field(default_factory=dict)
     remarks: dict[str, list[str]] = field(default_factory=dict)
+    on_the_fly: dict[str, Columns] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
 
@@ -135,6 +145,8 @@ def analyze(
         used, there if len(used) == len(frames) else len(used),
         (float(min(left)), float(max(left))),
     )  # fmt: skip
+    for path in sorted((directory / ANALYSIS).glob(f"*{ON_THE_FLY}")):
+        results.on_the_fly[path.name.removesuffix(ON_THE_FLY)] = read_csv(path)
     results = _add_log(results, rows, frames)
     if most_positions is not None and used and len(used[0]) > _MOST_ATOMS_AT_A_GLANCE:
         why = f"{len(used[0])} atoms take a while: fastequi analyze {directory.name} has it"

@@ -62,6 +62,8 @@ def test_equals_what_the_trajectory_says(toml, command, tmp_path, ensemble):
     assert len(read_csv(folder / "msd-on-the-fly.csv")["time_ps"]) == 6
     assert len(read_csv(folder / "msd-2-on-the-fly.csv")["time_ps"]) == 31
     assert "analysis/rdf-on-the-fly.csv" in result.out
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "mean squared displacement and diffusion, on the fly (msd-2-on-the-fly.csv)" in page
 
 
 def test_a_restart_is_no_restart(toml, command, tmp_path):
