@@ -10,6 +10,8 @@ from rich.table import Table
 _COLUMNS = (
     ("energy\nMAE\nmeV/atom", "energy_mae_meV_per_atom"),
     ("energy\nRMSE\nmeV/atom", "energy_rmse_meV_per_atom"),
+    ("offset-\nfree MAE\nmeV/atom", "energy_mae_beside_shifts_meV_per_atom"),
+    ("offset-\nfree RMSE\nmeV/atom", "energy_rmse_beside_shifts_meV_per_atom"),
     ("force\nMAE\nmeV/Å", "force_mae_meV_per_A"),
     ("force\nRMSE\nmeV/Å", "force_rmse_meV_per_A"),
     ("stress\nMAE\nmeV/Å³", "stress_mae_meV_per_A3"),

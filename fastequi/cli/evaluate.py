@@ -21,13 +21,8 @@ from fastequi.plotting import why_no_plots
 from fastequi.training.evaluate import Evaluation, check_evaluable
 from fastequi.training.evaluate import evaluate as run_evaluation
 from fastequi.training.evaluation_files import write_csv, write_json
-from fastequi.training.metrics import MEV_PER_EV
 from fastequi.training.page import evaluation_data
 from fastequi.training.plots import plot_parity
-
-#: Below this share of the RMSE, what is left beside constants per element is worth telling.
-SHIFTED_BELOW = 0.5
-_RMSE = "energy_rmse_meV_per_atom"
 
 
 def evaluate(
@@ -162,12 +157,12 @@ def _print_plan(
 
 def _print_result(evaluation: Evaluation, seconds: float) -> None:
     Console().print(error_table(_sections(evaluation.results)))
-    rmse, beside = evaluation.results[_RMSE], evaluation.energy_rmse_beside_shifts()
-    if beside is not None and MEV_PER_EV * beside < SHIFTED_BELOW * rmse:
-        print(
-            "the energies seem to have other reference energies of the elements: beside a constant "
-            f"per element, their RMSE is {MEV_PER_EV * beside:.4g} meV/atom"
-        )
+    shifts = evaluation.results.get("energy_shifts_eV")
+    if shifts:
+        beside = evaluation.beside_shifts()
+        of = ", ".join(f"{symbol} {shift:+.4g}" for symbol, shift in shifts.items())
+        some = "" if beside and beside.is_unique else " (these compositions allow others, too)"
+        print(f"the data have another zero of energy; offset-free errors are beside {of} eV{some}")
     print(f"{seconds:.3g} s, {seconds / evaluation.n_atoms.sum() * 1e3:.3g} ms/atom")
 
 

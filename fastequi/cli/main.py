@@ -68,6 +68,11 @@ def run_command(arguments: Sequence[str]) -> int:
     _show_progress_of_slow_starts()
     try:
         result = make_app()(list(arguments), exit_on_error=False)
+        if _asks_for_help(arguments):
+            from fastequi.cli.keys import READS, print_keys
+
+            if arguments[0] in READS:
+                print_keys(arguments[0])
         return result if isinstance(result, int) else 0
     except CycloptsError:  # already printed
         return InputError.exit_code
@@ -85,6 +90,11 @@ def run_command(arguments: Sequence[str]) -> int:
     except Exception as error:
         _print_bug(error)
         return 1
+
+
+def _asks_for_help(arguments: Sequence[str]) -> bool:
+    """Of a command, which has printed it by now."""
+    return len(arguments) > 1 and bool({"--help", "-h"} & set(arguments[1:]))
 
 
 def _show_what_the_terminal_can() -> None:

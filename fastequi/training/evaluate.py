@@ -22,6 +22,8 @@ from fastequi.training.metrics import ErrorSums
 EDGES_AT_ONCE = 100_000
 #: So many energies per element are needed to see whether they differ by constants.
 ENERGIES_PER_SHIFT = 4
+#: Below this share of the RMSE, what is left beside constants per element is worth telling.
+SHIFTED_BELOW = 0.5
 #: Frames that a message names before it counts the rest.
 NAMED_AT_MOST = 3
 
@@ -38,6 +40,32 @@ class Values:
     energy: NDArray[np.float64]
     forces: NDArray[np.float64]
     stress: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class BesideShifts:
+    """Energy errors beside a constant per element.
+
+    errors     [frames] eV per atom; NaN where there is no label
+    shifts_eV  of each element, predicted minus reference
+    is_unique  whether the compositions of the frames determine each of them
+    """
+
+    errors: NDArray[np.float64]
+    shifts_eV: dict[str, float]
+    is_unique: bool
+
+    def results(self, which: NDArray[np.bool_] | None = None) -> dict[str, float]:
+        """Mean absolute and root mean square in meV per atom, of all or some frames [frames]."""
+        errors = self.errors if which is None else self.errors[which]
+        errors = 1000.0 * errors[np.isfinite(errors)]
+        if len(errors) == 0:
+            return {}
+        mae, rmse = np.abs(errors).mean(), np.sqrt(np.square(errors).mean())
+        return {
+            "energy_mae_beside_shifts_meV_per_atom": float(mae),
+            "energy_rmse_beside_shifts_meV_per_atom": float(rmse),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +88,8 @@ class Evaluation:
         """Predicted minus reference energy per atom [frames] in eV."""
         return (self.predicted.energy - self.reference.energy) / self.n_atoms
 
-    def energy_rmse_beside_shifts(self) -> float | None:
-        """Root mean square of the energy errors in eV per atom, beside a constant per element.
+    def beside_shifts(self) -> "BesideShifts | None":
+        """What is left of the energy errors beside a constant per element.
 
         Reference data of another kind of calculation often differ by such constants, which say
         nothing about forces. None for too few energies to tell.
@@ -72,16 +100,30 @@ class Evaluation:
         np.add.at(atoms, (np.repeat(np.arange(len(self.frames)), self.n_atoms), of_atom), 1.0)
         if known.sum() < ENERGIES_PER_SHIFT * len(elements):
             return None
-        shares = (atoms / self.n_atoms[:, None])[known]
-        errors = self.energy_errors[known]
-        left = errors - shares @ np.linalg.lstsq(shares, errors)[0]
-        return float(np.sqrt(np.square(left).mean()))
+        shares = atoms / self.n_atoms[:, None]
+        fitted, _, rank, _ = np.linalg.lstsq(shares[known], self.energy_errors[known])
+        shifts = dict(zip([chemical_symbols[z] for z in elements], fitted.tolist(), strict=True))
+        return BesideShifts(
+            self.energy_errors - shares @ fitted, shifts, is_unique=bool(rank == len(elements))
+        )
 
     @property
     def results(self) -> dict[str, Any]:
-        """Errors overall, per species and per configuration type, with what they count."""
-        sizes = {"frames": len(self.frames), "atoms": int(self.n_atoms.sum())}
-        return sizes | self.errors.report()
+        """Errors overall, per species and per configuration type, with what they count.
+
+        Where most of the energy errors are constants per element, what these leave is there, too.
+        """
+        sizes: dict[str, Any] = {"frames": len(self.frames), "atoms": int(self.n_atoms.sum())}
+        report = sizes | self.errors.report()
+        rmse, beside = report["energy_rmse_meV_per_atom"], self.beside_shifts()
+        if beside is None or not beside.results():
+            return report
+        if beside.results()["energy_rmse_beside_shifts_meV_per_atom"] >= SHIFTED_BELOW * rmse:
+            return report
+        types = np.array([frame.config_type for frame in self.frames])
+        for name, errors in report["per_config_type"].items():
+            errors |= beside.results(types == name)
+        return report | beside.results() | {"energy_shifts_eV": beside.shifts_eV}
 
 
 def evaluate(

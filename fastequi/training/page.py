@@ -34,6 +34,8 @@ MOST_POINTS, MOST_GROUPS = 3000, 7
 _ERRORS = (
     ("energy MAE, meV/atom", "energy_mae_meV_per_atom"),
     ("RMSE", "energy_rmse_meV_per_atom"),
+    ("offset-free MAE", "energy_mae_beside_shifts_meV_per_atom"),
+    ("RMSE", "energy_rmse_beside_shifts_meV_per_atom"),
     ("force MAE, meV/Å", "force_mae_meV_per_A"),
     ("RMSE", "force_rmse_meV_per_A"),
     ("stress MAE, meV/Å³", "stress_mae_meV_per_A3"),

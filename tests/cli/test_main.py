@@ -87,3 +87,21 @@ def test_progress_goes_to_the_stderr_of_the_command(capsys, monkeypatch):
     assert cli.run_command(["--version"]) == 0
     logger.info("compiling kernel 1 of 2")
     assert capsys.readouterr().err == "compiling kernel 1 of 2\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("train", ("[data]", "[data.keys]", "energy_shift", "[training.loss.huber_delta]", "0.99")),
+        ("run", ("[system]", "[dynamics]", "friction_per_ps", "[[analysis]]", "r_max_A", "report")),
+    ],
+)
+def test_help_has_every_key_of_the_file(command, shown, capfd):
+    assert cli.run_command([command, "--help"]) == 0
+    out = capfd.readouterr().out
+    assert all(word in out for word in shown)
+
+
+def test_help_of_others_has_no_table(capfd):
+    assert cli.run_command(["info", "--help"]) == 0
+    assert "Keys of" not in capfd.readouterr().out
