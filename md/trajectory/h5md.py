@@ -200,6 +200,7 @@ def _cut(path: Path, n_frames: int) -> None:
         return
     if not path.is_file():
         raise InputError(f"{path}: missing, but the checkpoint goes on from its frame {n_frames}")
+    is_clean = _closed_cleanly(path)  # while it is open here, HDF5 would not look
     with open_h5md(path) as old:
         found = complete_frames(old)
         if found < n_frames:
@@ -208,7 +209,7 @@ def _cut(path: Path, n_frames: int) -> None:
                 "it was cut or replaced since. Start anew with --overwrite or another directory"
             )
         lengths = {len(_dataset(old, f"{element}/value")) for element in _elements(old)}
-        if lengths == {n_frames} and found == n_frames and _closed_cleanly(path):
+        if lengths == {n_frames} and found == n_frames and is_clean:
             return
         with _replacing(path) as new:
             _copy_frames(old, new, n_frames)

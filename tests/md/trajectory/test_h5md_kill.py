@@ -1,5 +1,6 @@
 """A kill at any moment costs an H5MD file no frame that was written."""
 
+import os
 import random
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from fastequi.md.trajectory.h5md import H5mdFile
+from fastequi.md.trajectory.h5md import H5mdFile, _single_writer
 from fastequi.md.trajectory.reader import read_trajectory
 
 N_ATOMS = 500
@@ -82,3 +83,20 @@ def test_a_reader_that_keeps_the_file_open_does_not_stop_the_writer(tmp_path):
     file.append(frame(1))
     reader.communicate(b"\n")
     assert_frames(read_trajectory(file.path))
+
+
+def test_killed_after_the_last_word_of_a_frame(tmp_path):
+    """All frames are whole, but the file still says that somebody is writing."""
+    path = tmp_path / "t.h5"
+    file = H5mdFile(path)
+    for step in range(4):
+        file.append(frame(step))
+    child = os.fork()
+    if child == 0:
+        with _single_writer(path):
+            os._exit(0)  # as by a kill: nothing is closed
+    os.waitpid(child, 0)
+    file = H5mdFile(path, 4)
+    file.append(frame(4))
+    assert_frames(read_trajectory(path))
+    assert len(read_trajectory(path)) == 5
