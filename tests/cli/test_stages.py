@@ -238,3 +238,59 @@ def test_the_resolved_toml_says_the_same(staged, tmp_path, command):
     resolved = load_config(tmp_path / "run" / "md.resolved.toml", existing="allow")
     assert resolved == load_config(path, existing="allow")
     assert [stage.dynamics.steps for stage in resolved.stages] == [20, 16, 12]
+
+
+RELAX_FIRST = (
+    ('name = "relax"', 'ensemble = "minimize"', "steps = 200", "force_limit_eV_per_A = 1e-4"),
+    ('name = "heat"', 'ensemble = "nvt-csvr"', "steps = 12"),
+)
+
+
+def test_a_minimisation_ends_when_it_is_done(staged, command, tmp_path, monkeypatch):
+    """Its time stands still; what moves after it has velocities of the temperature it has."""
+    path = staged(tmp_path / "whole", stages=RELAX_FIRST, replicas=2)
+    for folder in ("whole", "parts"):
+        staged(tmp_path / folder, stages=RELAX_FIRST, replicas=2)
+        rattled(tmp_path / folder / "ar.extxyz")
+    result = command("run", path)
+    assert result.code == 0, result.err
+    run = tmp_path / "whole" / "run"
+    for system in ("0000", "0001"):
+        log = run / system / "log.csv"
+        assert stages_of_log(log) == ["relax", "heat"]
+        rows = read_log(log, "relax")
+        assert rows["step"][-1] < 200
+        assert not rows["time_ps"].any()
+        heat = read_log(log, "heat")
+        assert heat["temperature_K"][0] > 5.0
+        assert 0.0 < heat["time_ps"][0] <= 3 * 4e-3
+    with monkeypatch.context() as patch:
+        stop_when(patch, lambda setup: setup.simulation.state.step == 5)
+        assert command("run", tmp_path / "parts" / "md.toml").code == 75
+    assert command("run", tmp_path / "parts" / "md.toml", "--resume").code == 0
+    assert records(tmp_path / "parts" / "run") == records(run)
+    again = command("run", path, "--resume")
+    assert "nothing to do" in again.out
+
+
+def test_a_minimisation_that_is_not_done(staged, command, tmp_path):
+    """Exit code 3 and how far it is; more steps go on."""
+    short = tuple(line.replace("200", "2") for line in RELAX_FIRST[0])
+    path = staged(stages=(short,))
+    rattled(tmp_path / "ar.extxyz")
+    result = command("run", path)
+    assert result.code == 3
+    assert "not at a minimum after 2 steps (largest_force_eV_per_A" in result.err
+    assert "last good frame" in result.err
+    staged(stages=RELAX_FIRST[:1])
+    rattled(tmp_path / "ar.extxyz")
+    result = command("run", path, "--resume")
+    assert result.code == 0, result.err
+    assert "going on from a checkpoint" in result.out
+
+
+def rattled(path: Path) -> None:
+    """A crystal that is out of shape, for a minimiser to do something."""
+    atoms = bulk("Ar", a=5.3, cubic=True).repeat(2)
+    atoms.rattle(0.1, seed=1)
+    atoms.write(path)
