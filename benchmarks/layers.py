@@ -18,7 +18,7 @@ from benchmarks.common import silicon
 from benchmarks.work import LAYERS, layer_instructions
 from fastequi.kernels.convolution.edges import Edges, make_edges
 from fastequi.kernels.instructions import Instructions
-from fastequi.kernels.radial_table import RadialTable, build_tables
+from fastequi.kernels.radial_table import RadialTable, build_table
 from fastequi.kernels.spherical_harmonics import spherical_harmonics
 from fastequi.md.neighbors.build import build_edges
 
@@ -126,7 +126,7 @@ def layer_problem(
         ]
 
     network = RadialNetwork(LAYERS[name][1], instructions.n_weights)
-    (table,) = build_tables([network], CUTOFF_A)
+    table = build_table(network, CUTOFF_A, dtype)
     problem = LayerProblem(
         name,
         instructions,

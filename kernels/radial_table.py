@@ -28,11 +28,20 @@ from torch import Tensor
 from fastequi.kernels.radial_grid import MORE_ROWS, N_SEGMENTS, ROWS, RadialGrid, fitted_grid
 
 #: Cells of a grid; intervals of the trial that says how steep functions are; most of a table.
-CELLS, TRIAL, FINEST = 100, 1024, 4096
+CELLS, TRIAL, FINEST = 100, 1024, 4600
 
 #: Errors are bounded from TIGHT_FROM_A on: no two nuclei of a healthy simulation are closer. The
 #: spacing there goes on to SHORTEST_A; what is closer still has so many times wider intervals.
 TIGHT_FROM_A, SHORTEST_A, WIDER = 0.65, 0.55, 8
+
+#: Errors of slopes up to MANY_FROM_A, per Å and for weights of unit size, by the arithmetic of a
+#: model. In float32 a fifth of what rounding does to forces; finer tables leave the caches.
+TOLERANCE = {torch.float32: 5e-8, torch.float64: 8e-10}
+
+#: From here on errors are to fall with distance like r to the power of minus FALL: there are r^2
+#: more neighbours whose errors add up. Of 0, 0.9, 1.5, 2, 2.5 and 3 it has the smallest errors of
+#: forces for the memory (SevenNet-0, silicon with one pair from 0.7 to 1.6 Å).
+MANY_FROM_A, FALL = 2.0, 1.5
 
 #: Slope error of a cubic spline: at most this times h^3 W'''', t (1 - t) (1 - 2t) / 12 at t = 0.21.
 _SLOPE_ERROR = 1 / (72 * 3**0.5)
@@ -107,32 +116,32 @@ def evaluate(lengths: Tensor, table: RadialTable) -> Tensor:
     return table.knots[interval, 1] + i0 * b0 + (t - i0 - i2) * b1 + i2 * b2
 
 
-def build_tables(
-    functions: list[Callable[[Tensor], Tensor]],
+def build_table(
+    function: Callable[[Tensor], Tensor],
     cutoff: float,
+    dtype: torch.dtype,
     *,
-    tolerance: float = 2.6e-8,
     kink: float | None = None,
-) -> list[RadialTable]:
-    """Tables of several layers on the same knots.
+) -> RadialTable:
+    """The table of one layer, as fine as the arithmetic of a model asks for.
 
-    functions  W(r), [points] float64 -> [points, weights] float64, one per layer
-    tolerance  of slopes, per Å: of n weights of unit size, the error at any distance beyond
-               TIGHT_FROM_A is tolerance * sqrt(n), as root mean square over the weights; where
-               errors of many weights add up at random, more may be larger
-    kink       a distance that must be a knot (XPLOR's switch, where W'' jumps)
+    function  W(r), [points] float64 -> [points, weights] float64
+    dtype     of the model: of n weights of unit size, the slope's error at any distance beyond
+              TIGHT_FROM_A is TOLERANCE[dtype] * sqrt(n) or less, as root mean square over the
+              weights; where errors of many weights add up at random, more may be larger
+    kink      a distance that must be a knot (XPLOR's switch, where W'' jumps)
 
-    How many knots that takes follows from W'''' on a trial grid (slopes err by h^3 W''''); the
-    errors of the tables are then measured, and kept.
+    How many knots that takes follows from W on a trial grid (slopes err by h^3 W); the
+    errors of the table are then measured, and kept. Its numbers are float64 still.
     """
     n_cells = _with_knot_at(CELLS, cutoff, kink)
     wall = None if kink is None else round(kink / cutoff * n_cells)
     r = (torch.arange(TRIAL, dtype=torch.float64) + 0.5) * (cutoff / TRIAL)
-    bend = torch.stack([_fourth_derivative(function, r, kink) for function in functions]).amax(0)
+    bend = _fourth_derivative(function, r, kink)
+    tolerance = TOLERANCE[dtype] * (r / MANY_FROM_A).clamp(min=1.0) ** -FALL
     spacing = (tolerance / (_SLOPE_ERROR * bend)) ** (1 / 3)
     wanted, core = _knots_per_cell(r, spacing, cutoff, n_cells)
-    grid = fitted_grid(cutoff, wanted, core, wall)
-    return [tabulate(function, grid) for function in functions]
+    return tabulate(function, fitted_grid(cutoff, wanted, core, wall))
 
 
 def tabulate(function: Callable[[Tensor], Tensor], grid: RadialGrid) -> RadialTable:
@@ -219,10 +228,10 @@ def _knots_per_cell(
     cell = (r / width).long().clamp(max=n_cells - 1)
     least = torch.full((n_cells,), cutoff, dtype=torch.float64)
     wanted = (width / least.scatter_reduce(0, cell, spacing, "amin")).ceil().clamp(min=1)
-    wanted = (wanted * min(1.0, FINEST / float(wanted.sum()))).ceil().long()
     core, tight = (int(min(r, cutoff / 2) / width) for r in (SHORTEST_A, TIGHT_FROM_A))
     wanted[core:tight] = wanted[tight]
-    wanted[:core] = -(-wanted[tight] // WIDER)
+    wanted[:core] = wanted[tight] / WIDER
+    wanted = (wanted * min(1.0, FINEST / float(wanted.sum()))).ceil().long()
     return wanted.tolist(), core
 
 

@@ -89,8 +89,9 @@ class LoadedModel:
         tables = self.engine.tables
         value = max(table.value_error for table in tables)
         slope = max(table.slope_error for table in tables)
+        fewest, most = (f(table.n_intervals for table in tables) for f in (min, max))
         return (
-            f"{tables[0].n_intervals} intervals, errors of values {value:.1e} and of slopes "
+            f"{fewest} to {most} intervals, errors of values {value:.1e} and of slopes "
             f"{slope:.1e} relative to the largest"
         )
 

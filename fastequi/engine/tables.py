@@ -9,8 +9,9 @@ from torch import Tensor
 
 from fastequi._version import __version__
 from fastequi.kernels.radial_table import (
+    TOLERANCE,
     RadialTable,
-    build_tables,
+    build_table,
     tables_from_bytes,
     tables_to_bytes,
 )
@@ -21,7 +22,8 @@ from fastequi.storage import cache
 
 def cached_tables(network: NequIP) -> list[RadialTable]:
     """`radial_tables` in the network's precision, kept on disk between runs."""
-    digest = hashlib.sha256(f"{network.spec.to_json()} {network.dtype} {__version__}".encode())
+    settings = network.spec.to_json(), network.dtype, TOLERANCE[network.dtype], __version__
+    digest = hashlib.sha256(" ".join(map(str, settings)).encode())
     for name, tensor in network.state_dict().items():
         if "radial" in name or "basis" in name:
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
@@ -35,7 +37,8 @@ def cached_tables(network: NequIP) -> list[RadialTable]:
 
 
 def radial_tables(network: NequIP) -> list[RadialTable]:
-    """From the network in float64; with r^l where its harmonics are r^l Y_l."""
+    """From the network in float64, as fine as its own precision asks for; with r^l where its
+    harmonics are r^l Y_l."""
     exact = copy.deepcopy(network).to("cpu", torch.float64)
 
     def weights_of(layer: Interaction) -> Callable[[Tensor], Tensor]:
@@ -47,12 +50,11 @@ def radial_tables(network: NequIP) -> list[RadialTable]:
 
         return weights
 
-    xplor = network.spec.envelope == "xplor"
-    return build_tables(
-        [weights_of(layer) for layer in exact.interactions()],
-        network.cutoff,
-        kink=network.spec.envelope_parameter if xplor else None,
-    )
+    kink = network.spec.envelope_parameter if network.spec.envelope == "xplor" else None
+    return [
+        build_table(weights_of(layer), network.cutoff, network.dtype, kink=kink)
+        for layer in exact.interactions()
+    ]
 
 
 def degrees_of_weights(layer: Interaction) -> Tensor:

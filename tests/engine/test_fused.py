@@ -14,7 +14,7 @@ from fastequi.engine.tables import radial_tables
 from fastequi.graph import Graph
 from fastequi.irreps import Parity
 from fastequi.kernels.radial_grid import N_SEGMENTS
-from fastequi.kernels.radial_table import SHORTEST_A, build_tables, evaluate
+from fastequi.kernels.radial_table import SHORTEST_A, build_table, evaluate
 from fastequi.md.neighbors import NeighborList
 from fastequi.md.state import state_from_atoms
 from fastequi.model.file import model_data, save_model, set_precision
@@ -152,8 +152,8 @@ def test_table_errors_are_measured_not_assumed():
         bump = (4.0 - r) ** 2 * torch.exp(-r)
         return torch.stack([bump, bump + 0.01 * (r - 3.1).clamp(min=0) ** 2 * (4 - r) ** 2], dim=1)
 
-    (blind,) = build_tables([kinked], 4.0)
-    (aware,) = build_tables([kinked], 4.0, kink=3.1)
+    blind = build_table(kinked, 4.0, torch.float64)
+    aware = build_table(kinked, 4.0, torch.float64, kink=3.1)
     r = torch.linspace(SHORTEST_A, 3.99, 20011, dtype=torch.float64)
     for table in (blind, aware):
         true_error = float((evaluate(r, table) - kinked(r)).abs().max() / kinked(r).abs().max())
