@@ -10,7 +10,7 @@ senders but the atom itself:
 
     count   CN_i = sum 1 / (1 + e),  e = exp(-16 (R / r - 1))                    r < near cutoff
     chain   F_i = sum k r with k = (q_i + q_j) dCN/ds 2
-    pairs   G_i = sum W_j f(s),  f = s6 / (s³ + R⁶) + q8 / (s⁴ + R⁸)             r < far cutoff
+    pairs   G_i = sum W_j f(s),  f = 1 / (s³ + R⁶) + q8 / (s⁴ + R⁸)              r < far cutoff
             energy -A_i·G_i / 2, dE/dCN_i = -B_i·G_i, F_i = sum k r with k = -2 A_i·W_j df/ds
 
 Senders are sorted by element, and R, q8, A and B of a receiver are constant for each. Of every k,
@@ -44,37 +44,56 @@ class PairList:
     cutoff: float
 
 
-def count(pairs: PairList, receivers: Tensor, senders: Tensor, radius: Tensor) -> Tensor:
+def lanes() -> int:
+    """Receivers of a cluster; here it may be any number."""
+    return 8
+
+
+def count(
+    pairs: PairList, receivers: Tensor, senders: Tensor, radius: Tensor,
+    slopes: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Coordination numbers [clusters, 1, lanes].
 
     receivers [clusters, 3, lanes], senders [rows, 4] with what `chain` takes in the last column
-    (unused), radius [clusters, elements, lanes]: R.
+    (unused), radius [clusters, elements, lanes]: R. Where given, 2 dCN/ds of each pair is written
+    into slopes [entries, lanes].
     """
-    out = receivers.new_zeros((len(receivers), 1, receivers.shape[2]))
+    out, first = receivers.new_zeros((len(receivers), 1, receivers.shape[2])), 0
     for cluster, element, row in _pieces(pairs, radius):
-        _, _, counted, _ = _counting(pairs, receivers, senders, radius, cluster, element, row)
+        _, counted, slope = _counting(pairs, receivers, senders, radius, cluster, element, row)
         out.index_add_(0, cluster, counted.unsqueeze(1))
+        if slopes is not None:
+            slopes[first : first + len(row)] = slope
+        first += len(row)
     return out
 
 
-def chain(pairs: PairList, receivers: Tensor, senders: Tensor, radius: Tensor, q: Tensor) -> Tensor:
+def chain(
+    pairs: PairList, receivers: Tensor, senders: Tensor, radius: Tensor, q: Tensor,
+    slopes: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Forces and virials [clusters, 9, lanes] through the coordination numbers.
 
-    As `count`; q [clusters, lanes] = dE/dCN of the receivers, and of the senders in column 3.
+    As `count`, which may have left the slopes; q [clusters, lanes] = dE/dCN of the receivers, and
+    of the senders in column 3.
     """
-    out = receivers.new_zeros((len(receivers), 9, receivers.shape[2]))
+    out, first = receivers.new_zeros((len(receivers), 9, receivers.shape[2])), 0
     for cluster, element, row in _pieces(pairs, radius):
-        r, s, counted, e = _counting(pairs, receivers, senders, radius, cluster, element, row)
-        slope = -STEEPNESS * radius[cluster, element] * counted**2 * e / s**1.5
+        if slopes is None:
+            r, _, slope = _counting(pairs, receivers, senders, radius, cluster, element, row)
+        else:
+            r, _, _ = _distances(pairs, receivers, senders, cluster, row)
+            slope = slopes[first : first + len(row)]
         k = (q[cluster] + senders[row, 3, None]) * slope
         out.index_add_(0, cluster, _forces_and_virials(k, r))
+        first += len(row)
     return out
 
 
 def pair_energies(
-    pairs: PairList, receivers: Tensor, senders: Tensor, damping: Tensor, a_and_b: Tensor,
-    s6: float,
-) -> Tensor:  # fmt: skip
+    pairs: PairList, receivers: Tensor, senders: Tensor, damping: Tensor, a_and_b: Tensor
+) -> Tensor:
     """-2 energy, -dE/dCN, forces, virials [clusters, 11, lanes].
 
     senders [rows, 3 + references]: positions and W; damping [clusters, elements, 3, lanes]: R⁶, R⁸,
@@ -85,8 +104,8 @@ def pair_energies(
         r, s, is_pair = _distances(pairs, receivers, senders, cluster, row)
         R6, R8, q8 = damping[cluster, element].unbind(1)
         t6, t8 = 1.0 / (s**3 + R6), 1.0 / (s**4 + R8)
-        f = torch.where(is_pair, s6 * t6 + q8 * t8, 0.0)
-        slope = torch.where(is_pair, 6.0 * s6 * (s * t6) ** 2 + 8.0 * q8 * s * (s * t8) ** 2, 0.0)
+        f = torch.where(is_pair, t6 + q8 * t8, 0.0)
+        slope = torch.where(is_pair, 6.0 * (s * t6) ** 2 + 8.0 * q8 * s * (s * t8) ** 2, 0.0)
         aw, bw = torch.einsum("exbl,eb->xel", a_and_b[cluster, element], senders[row, 3:])
         sums = torch.cat(
             [(aw * f).unsqueeze(1), (bw * f).unsqueeze(1), _forces_and_virials(aw * slope, r)], 1
@@ -119,11 +138,13 @@ def _distances(
 def _counting(
     pairs: PairList, receivers: Tensor, senders: Tensor, radius: Tensor, cluster: Tensor,
     element: Tensor, row: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """r, s, what each pair counts, and e."""
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """r, what each pair counts, and twice its slope with s."""
     r, s, is_pair = _distances(pairs, receivers, senders, cluster, row)
-    e = torch.exp(STEEPNESS - STEEPNESS * radius[cluster, element] / s.sqrt())
-    return r, s, torch.where(is_pair, 1.0 / (1.0 + e), 0.0), e
+    R = radius[cluster, element]
+    e = torch.exp(STEEPNESS - STEEPNESS * R / s.sqrt())
+    counted = torch.where(is_pair, 1.0 / (1.0 + e), 0.0)
+    return r, counted, -STEEPNESS * R * counted**2 * e / s**1.5
 
 
 def _forces_and_virials(k: Tensor, r: Tensor) -> Tensor:

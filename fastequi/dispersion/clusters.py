@@ -43,17 +43,23 @@ class Clusters:
     near: PairList
     far: PairList
 
-    def receivers(self, positions: Tensor, cell: Tensor, system_idx: Tensor) -> Tensor:
-        """Positions [clusters, 3, lanes], exact where the arguments are `rounded`."""
-        moved = torch.einsum("cla,clab->clb", self.lane_wrap, cell[system_idx[self.lane_atom]])
+    def moved(self, cell: Tensor, system_idx: Tensor) -> tuple[Tensor, Tensor]:
+        """How far lanes [clusters, lanes, 3] and images [rows, 3] are from their atoms, in Å;
+        exact where the cell is `rounded`."""
+        return (
+            torch.einsum("cla,clab->clb", self.lane_wrap, cell[system_idx[self.lane_atom]]),
+            torch.einsum("ra,rab->rb", self.image_shift, cell[system_idx[self.image_atom]]),
+        )
+
+    def receivers(self, positions: Tensor, moved: Tensor) -> Tensor:
+        """Positions [clusters, 3, lanes]."""
         return (positions[self.lane_atom] + moved).transpose(1, 2).contiguous()
 
-    def images(self, positions: Tensor, cell: Tensor, system_idx: Tensor) -> Tensor:
-        """Positions [rows, 3]."""
-        if len(cell) == 1:
-            return positions[self.image_atom] + self.image_shift @ cell[0]
-        lattice = cell[system_idx[self.image_atom]]
-        return positions[self.image_atom] + torch.einsum("ra,rab->rb", self.image_shift, lattice)
+    def senders(self, rows: Tensor, moved: Tensor) -> Tensor:
+        """[rows, columns] from those of atoms, which begin with positions."""
+        found = rows.index_select(0, self.image_atom)
+        found[:, :3] += moved
+        return found
 
     def of_atoms(self, sums: Tensor) -> Tensor:
         """[clusters, sums, lanes] -> [atoms, sums]."""
@@ -67,7 +73,7 @@ def rounded(lengths: Tensor) -> Tensor:
 
 def build_clusters(
     positions: Tensor, cell: Tensor, pbc: Tensor, system_idx: Tensor, element: Tensor,
-    n_elements: int, cutoffs: tuple[float, float], skin: float, lanes: int,
+    n_elements: int, cutoffs: tuple[float, float], skin: float, lanes: int, compiled: bool,
 ) -> Clusters:  # fmt: skip
     """Lists that hold until atoms have used up the skin.
 
@@ -77,7 +83,7 @@ def build_clusters(
     first, rows, parts = 0, 0, []
     for k, n in enumerate(counts):
         atoms = slice(first, first + n)
-        system = _System(positions[atoms], cell[k], pbc[k], element[atoms], n_elements)
+        system = _System(positions[atoms], cell[k], pbc[k], element[atoms], n_elements, compiled)
         parts.append(system.build(cutoffs, skin, lanes, first, rows))
         first, rows = first + n, rows + len(parts[-1][2])
     lane_atom, lane_wrap, image_atom, image_shift = (
@@ -99,9 +105,11 @@ class _System:
     """One system of the batch."""
 
     def __init__(
-        self, positions: Tensor, cell: Tensor, pbc: Tensor, element: Tensor, n_elements: int
-    ) -> None:
+        self, positions: Tensor, cell: Tensor, pbc: Tensor, element: Tensor, n_elements: int,
+        compiled: bool,
+    ) -> None:  # fmt: skip
         self.element, self.n_elements, self.device = element, n_elements, positions.device
+        self.compiled = compiled
         lattice = cell * pbc.unsqueeze(1)
         self.lattice, self.pbc = lattice, pbc
         self.reciprocal = torch.linalg.pinv(lattice)  # columns; zero along what is not periodic
@@ -159,22 +167,38 @@ class _System:
     ) -> list[tuple[Tensor, Tensor]]:
         """Of each reach: counts per cluster and element, and the rows of the senders."""
         images = (self.positions[atom] + shift @ self.lattice).float().T.contiguous()
-        inside = self.positions[lane_atom].float()
-        low, high = inside.amin(dim=1), inside.amax(dim=1)
-        element, found = self.element[atom], [([], []) for _ in reach]
-        for group_low, group_high in zip(low.split(_GROUP), high.split(_GROUP), strict=True):
-            box = group_low.amin(dim=0, keepdim=True), group_high.amax(dim=0, keepdim=True)
+        receivers, element = self.positions[lane_atom].float(), self.element[atom]
+        found = [([], []) for _ in reach]
+        for group in receivers.split(_GROUP):
+            box = group.amin(dim=(0, 1))[None], group.amax(dim=(0, 1))[None]
             some = torch.nonzero(_distance2(images, *box)[0] <= reach[1] ** 2).squeeze(1)
-            distance2 = _distance2(images[:, some], group_low, group_high)
-            for r, (counts, rows) in zip(reach, found, strict=True):
-                cluster, column = torch.nonzero(distance2 <= r**2, as_tuple=True)
-                row = some[column]
-                segment = cluster * self.n_elements + element[row]
-                n = len(group_low) * self.n_elements
-                counts.append(torch.bincount(segment, minlength=n))
-                rows.append(row)
+            near_far = self._of_group(group, images[:, some], element[some], reach)
+            for (counts, rows), (new_counts, columns) in zip(found, near_far, strict=True):
+                counts.append(new_counts)
+                rows.append(some[columns])
         none = torch.empty(0, dtype=torch.int64, device=self.device)
         return [(torch.cat([none, *c]), torch.cat([none, *r])) for c, r in found]
+
+    def _of_group(
+        self, receivers: Tensor, images: Tensor, element: Tensor, reach: list[float]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """The same for some clusters [clusters, lanes, 3] and images [3, images]."""
+        if self.compiled:
+            from fastequi.kernels.cpu.pair_lists import pair_lists
+
+            ends = torch.bincount(element, minlength=self.n_elements).cumsum(0)
+            start = torch.nn.functional.pad(ends, (1, 0))
+            numbers = torch.arange(len(element), dtype=torch.int32)
+            by_axis = receivers.transpose(1, 2).contiguous()
+            return pair_lists(by_axis, images, numbers, start, (reach[0], reach[1]))
+        distance2 = _distance2(images, receivers.amin(dim=1), receivers.amax(dim=1))
+        found = []
+        for r in reach:
+            cluster, column = torch.nonzero(distance2 <= r**2, as_tuple=True)
+            segment = cluster * self.n_elements + element[column]
+            n = len(receivers) * self.n_elements
+            found.append((torch.bincount(segment, minlength=n), column))
+        return found
 
 
 def _distance2(points: Tensor, low: Tensor, high: Tensor) -> Tensor:

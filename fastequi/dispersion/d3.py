@@ -29,6 +29,8 @@ CUTOFFS = (40.0 * Bohr, 60.0 * Bohr)
 SKIN = 1.0
 #: How sharply references are told apart by coordination numbers (k3 in the paper).
 _SHARPNESS = 4.0
+#: Beyond this, slopes are computed twice rather than kept: 30 kB per atom of silicon.
+_KEPT_BYTES = 2**29
 #: A share of a reference that does not show in 1e-8 of a force.
 _NEGLIGIBLE = 1e-13
 #: Where xx yy zz yz xz xy stand in a matrix.
@@ -41,6 +43,7 @@ class _Lists:
 
     element  [atoms], row of each atom in `tables`
     radius   [clusters, elements, lanes], damping [clusters, elements, 3, lanes]: see `pair_sums`
+    slopes   memory for [entries, lanes] between two of the sums; None: computed twice
     """
 
     graph: Graph
@@ -49,6 +52,7 @@ class _Lists:
     element: Tensor
     radius: Tensor
     damping: Tensor
+    slopes: Tensor | None
 
     def is_good_for(self, graph: Graph) -> bool:
         """Whether these are its atoms, and none of them can have come into a cutoff unseen."""
@@ -75,6 +79,7 @@ class D3:
         """compiled: with kernels for this processor, where the atoms are on the CPU."""
         self.damping, self.compiled, self.rebuilds = damping, compiled, 0
         self._lists: _Lists | None = None
+        self._moved: tuple[Clusters, Tensor, tuple[Tensor, Tensor]] | None = None
 
     @torch.no_grad()
     def __call__(self, graph: Graph) -> Prediction:
@@ -88,28 +93,37 @@ class D3:
         if self._lists is None or not self._lists.is_good_for(graph):
             self._lists = self._build(graph)
         lists, sums = self._lists, self._sums(graph.positions.device)
-        found, at = lists.clusters, (rounded(graph.positions), rounded(graph.cell))
-        receivers = found.receivers(*at, graph.system_idx)
-        images = found.images(*at, graph.system_idx)
+        found, positions = lists.clusters, rounded(graph.positions)
+        lanes_moved, images_moved = self._moved_from(graph)
+        receivers = found.receivers(positions, lanes_moved)
 
-        near = torch.cat([images, images.new_zeros((len(images), 1))], dim=1)
-        counted = sums.count(found.near, receivers, near, lists.radius)
+        near = found.senders(torch.nn.functional.pad(positions, (0, 1)), images_moved)
+        counted = sums.count(found.near, receivers, near, lists.radius, lists.slopes)
         weights, slopes = _weights(found.of_atoms(counted)[:, 0], lists)
         columns = _that_count(weights, slopes, lists)
 
-        far = torch.cat(
-            [images, weights.gather(1, columns[lists.element])[found.image_atom]], dim=1
-        )
+        shares = weights.gather(1, columns[lists.element])
+        far = found.senders(torch.cat([positions, shares], dim=1), images_moved)
         a_and_b = _a_and_b(weights, slopes, lists, columns)
         a_and_b = a_and_b[found.lane_atom].movedim(1, -1).contiguous()
-        s6 = self.damping.s6
-        direct = sums.pair_energies(found.far, receivers, far, lists.damping, a_and_b, s6)
+        direct = sums.pair_energies(found.far, receivers, far, lists.damping, a_and_b)
         direct = found.of_atoms(direct)
 
         q = -direct[:, 1]
         near[:, 3] = q[found.image_atom]
-        through = sums.chain(found.near, receivers, near, lists.radius, q[found.lane_atom])
+        through = sums.chain(
+            found.near, receivers, near, lists.radius, q[found.lane_atom], lists.slopes
+        )
         return _prediction(graph, -0.5 * direct[:, 0], direct[:, 2:] + found.of_atoms(through))
+
+    def _moved_from(self, graph: Graph) -> tuple[Tensor, Tensor]:
+        """`Clusters.moved`, which most ensembles never change."""
+        assert self._lists is not None
+        clusters, last = self._lists.clusters, self._moved
+        if last is None or last[0] is not clusters or not torch.equal(last[1], graph.cell):
+            moved = clusters.moved(rounded(graph.cell), graph.system_idx)
+            last = self._moved = clusters, graph.cell.clone(), moved
+        return last[2]
 
     def _sums(self, device: torch.device) -> ModuleType:
         if not self.compiled or device.type != "cpu":
@@ -121,22 +135,27 @@ class D3:
     def _build(self, graph: Graph) -> _Lists:
         numbers, element = torch.unique(graph.atomic_numbers, return_inverse=True)
         tables = elements_of(tuple(numbers.tolist())).to(graph.positions.device)
-        lanes = getattr(self._sums(graph.positions.device), "lanes", lambda: 8)()
+        sums = self._sums(graph.positions.device)
         clusters = build_clusters(
             rounded(graph.positions), rounded(graph.cell), graph.pbc, graph.system_idx, element,
-            len(numbers), CUTOFFS, SKIN, lanes,
+            len(numbers), CUTOFFS, SKIN, sums.lanes(), sums is not pair_sums,
         )  # fmt: skip
         p, of_lane = self.damping, element[clusters.lane_atom]
         R = p.a1 * tables.ratio.sqrt() + p.a2 * Bohr
-        damping = torch.stack([R**6, R**8, p.s8 * tables.ratio], dim=-1)
+        damping = torch.stack([R**6, R**8, p.s8 / p.s6 * tables.ratio], dim=-1)
+        tables = replace(tables, c6=p.s6 * tables.c6)
         radius = tables.radius[:, None] + tables.radius
         self.rebuilds += 1
+        slopes = torch.empty(
+            (len(clusters.near.sender), sums.lanes()), dtype=torch.float64, device=element.device
+        )  # a page of it takes memory when it is written to
         names = ("positions", "cell", "atomic_numbers", "pbc", "system_idx")
         then = {name: getattr(graph, name).clone() for name in names}  # others write into theirs
         return _Lists(
             replace(graph, **then), clusters, tables, element,
             radius=radius[of_lane].movedim(1, -1).contiguous(),
             damping=damping[of_lane].movedim(1, -1).contiguous(),
+            slopes=slopes if slopes.nbytes <= _KEPT_BYTES else None,
         )  # fmt: skip
 
 

@@ -30,9 +30,12 @@ _FORMATS = {
 }
 
 
-def exponential(f: Function, x: Value) -> Value:
-    """e^x; x beyond the limits counts as the limit, and what is not a number as the upper one."""
-    r, exponent = _reduced(f, x)
+def exponential(f: Function, x: Value, is_small: bool = False) -> Value:
+    """e^x; x beyond the limits counts as the limit, and what is not a number as the upper one.
+
+    is_small: x is known to be within the limits.
+    """
+    r, exponent = _reduced(f, x, is_small)
     return f.real_of_bits(f.bits(_series(f, r, 0)) + exponent)
 
 
@@ -43,11 +46,12 @@ def exponential_minus_one(f: Function, x: Value) -> Value:
     return power * (r * _series(f, r, 1)) + (power - 1.0)
 
 
-def _reduced(f: Function, x: Value) -> tuple[Value, Value]:
+def _reduced(f: Function, x: Value, is_small: bool = False) -> tuple[Value, Value]:
     """r = x - n ln 2, and n where the exponent of a real stands."""
     form = _FORMATS[f.real]
-    x = f.select_less(x, form.limit, x, form.limit)
-    x = f.select_less(x, -form.limit, -form.limit, x)
+    if not is_small:
+        x = f.select_less(x, form.limit, x, form.limit)
+        x = f.select_less(x, -form.limit, -form.limit, x)
     # Added to a number whose last bit counts ones, x / ln 2 is rounded and stands in the last bits.
     magic = 1.5 * 2.0**form.mantissa
     shifted = x * (1 / math.log(2)) + magic

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastequi.kernels.cpu.activations import exponential
-from fastequi.kernels.cpu.reciprocals import reciprocal, reciprocal_root
+from fastequi.kernels.cpu.reciprocal_root import reciprocal_root
 from fastequi.kernels.llvm import threads
 from fastequi.kernels.llvm.arguments import Arguments, Kind, Named
 from fastequi.kernels.llvm.compiler import Kernel
@@ -24,9 +24,14 @@ from fastequi.kernels.pair_sums import SAME, STEEPNESS, PairList
 _OWN: dict[str, tuple[str, ...]] = {
     "count": ("radius",),
     "chain": ("radius", "q"),
-    "pair_energies": ("damping", "a_and_b", "s6"),
+    "pair_energies": ("damping", "a_and_b"),
 }
 _OUT = {"count": 1, "chain": 9, "pair_energies": 11}
+#: Å²: a pair that is closer counts 1 to the last bit, and e^-600 is a number (R is below 8 Å).
+_CLOSEST = 0.04
+_EIGHT_SIXTHS = 8.0 / 6.0
+#: What `count` may keep for `chain`.
+_KEPT = "slopes"
 
 
 def lanes() -> int:
@@ -34,22 +39,29 @@ def lanes() -> int:
     return lanes_of(torch.float64)
 
 
-def count(pairs: PairList, receivers: Tensor, senders: Tensor, radius: Tensor) -> Tensor:
+def count(
+    pairs: PairList, receivers: Tensor, senders: Tensor, radius: Tensor,
+    slopes: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """As the definition."""
-    return _run("count", pairs, receivers, senders, radius.shape[1], {"radius": radius})
+    own = {"radius": radius} | ({} if slopes is None else {_KEPT: slopes})
+    return _run("count", pairs, receivers, senders, radius.shape[1], own)
 
 
-def chain(pairs: PairList, receivers: Tensor, senders: Tensor, radius: Tensor, q: Tensor) -> Tensor:
+def chain(
+    pairs: PairList, receivers: Tensor, senders: Tensor, radius: Tensor, q: Tensor,
+    slopes: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """As the definition."""
-    return _run("chain", pairs, receivers, senders, radius.shape[1], {"radius": radius, "q": q})
+    own = {"radius": radius, "q": q} | ({} if slopes is None else {_KEPT: slopes})
+    return _run("chain", pairs, receivers, senders, radius.shape[1], own)
 
 
 def pair_energies(
-    pairs: PairList, receivers: Tensor, senders: Tensor, damping: Tensor, a_and_b: Tensor,
-    s6: float,
-) -> Tensor:  # fmt: skip
+    pairs: PairList, receivers: Tensor, senders: Tensor, damping: Tensor, a_and_b: Tensor
+) -> Tensor:
     """As the definition."""
-    own = {"damping": damping, "a_and_b": a_and_b, "s6": torch.tensor([s6], dtype=torch.float64)}
+    own = {"damping": damping, "a_and_b": a_and_b}
     return _run("pair_energies", pairs, receivers, senders, damping.shape[1], own)
 
 
@@ -64,7 +76,9 @@ def _run(
               "cutoff2": torch.tensor([pairs.cutoff**2], dtype=torch.float64)}  # fmt: skip
     cuts = _cuts(pairs.start[::n_elements], shares)
     n_references = senders.shape[1] - 3 if name == "pair_energies" else 0
-    _plan(name, n_references, shares).run(values | {f"cut{k}": c for k, c in enumerate(cuts)})
+    _plan(name, n_references, _KEPT in own, shares).run(
+        values | {f"cut{k}": c for k, c in enumerate(cuts)}
+    )
     return out
 
 
@@ -76,8 +90,8 @@ def _cuts(start: Tensor, shares: int) -> Sequence[int]:
 
 
 @functools.cache
-def _plan(name: str, n_references: int, shares: int) -> Plan:
-    called = _kernel(name, n_references)
+def _plan(name: str, n_references: int, keeps: bool, shares: int) -> Plan:
+    called = _kernel(name, n_references, keeps)
     assert called.arguments is not None
     arguments = {argument: Named(argument) for argument in called.arguments.kinds}
     rows = [(Named(f"cut{k}"), Named(f"cut{k + 1}"), 0, 0) for k in range(shares)]
@@ -85,10 +99,11 @@ def _plan(name: str, n_references: int, shares: int) -> Plan:
 
 
 @functools.cache
-def _kernel(name: str, n_references: int) -> Kernel:
+def _kernel(name: str, n_references: int, keeps: bool) -> Kernel:
     """void name(first cluster, end, 0, 0, arguments)."""
     kinds: dict[str, Kind] = {"start": "int64s", "sender": "int32s", "elements": "integer"}
     kinds |= dict.fromkeys(("receivers", "senders", "cutoff2", "out", *_OWN[name]), "reals")
+    kinds |= {_KEPT: "reals"} if keeps else {}
     arguments = Arguments(torch.float64, kinds)
     printer = _Printer(name, arguments, lanes(), n_references)
     return Kernel(printer.f.name, printer.text(), 4, arguments)
@@ -99,7 +114,7 @@ class _Printer:
 
     def __init__(self, name: str, arguments: Arguments, lanes: int, n_references: int) -> None:
         integers = [(integer, "i64") for integer in ("begin", "end", "unused", "unused2")]
-        suffix = f"_{n_references}" if n_references else ""
+        suffix = f"_{n_references}" if n_references else "_kept" * (_KEPT in arguments.kinds)
         full = f"{name}_{lanes}{suffix}"
         self.f = Function(full, "double", [*integers, ("arguments", "ptr")])
         self.arg = arguments.load(self.f)
@@ -117,43 +132,45 @@ class _Printer:
             with f.loop(0, arg["elements"]) as element:
                 getattr(self, self.name)(cluster, cluster * arg["elements"] + element)
             for i, total in enumerate(self.sums):
-                is_virial = len(self.sums) - i <= 6 and self.name != "count"
-                value = total.get() * (0.5 if is_virial else 1.0)  # half is the receiver's
-                self._put("out", cluster * len(self.sums) + i, value)
+                self._put("out", cluster * len(self.sums) + i, total.get() * self._factor(i))
         return f.text()
 
     def count(self, cluster: Value, segment: Value) -> None:
         radius = self._vector("radius", segment)
         with self.f.loop(*self._row(segment)) as entry:
             _, _, s = self._pair(entry)
-            counted, _, _ = self._counting(radius, s)
-            self.sums[0].add(self._of_pairs(s, counted))
+            counted, slope = self._counting(radius, s)
+            self.sums[0].add(counted)
+            if _KEPT in self.arg:
+                self._put(_KEPT, entry, slope)
 
     def chain(self, cluster: Value, segment: Value) -> None:
         radius, q = self._vector("radius", segment), self._vector("q", cluster)
         with self.f.loop(*self._row(segment)) as entry:
             row, r, s = self._pair(entry)
-            counted, e, inverse = self._counting(radius, s)
-            slope = (radius * -STEEPNESS) * (counted * counted) * e * (inverse * inverse * inverse)
+            if _KEPT in self.arg:
+                slope = self._vector(_KEPT, entry)
+            else:
+                slope = self._counting(radius, s)[1]
             sender_q = self._number("senders", row + 3)
-            self._add_forces(self._of_pairs(s, (q + sender_q) * slope), r, self.sums)
+            self._add_forces((q + sender_q) * slope, r, self.sums)
 
     def pair_energies(self, cluster: Value, segment: Value) -> None:
         f, n = self.f, self.n_references
         R6, R8, q8 = (self._vector("damping", segment * 3 + i) for i in range(3))
         A = [self._vector("a_and_b", segment * 2 * n + i) for i in range(n)]
-        zero, s6 = f.constant(0.0, "real", self.lanes), f.load(self.arg["s6"])
-        six_s6, eight_q8 = f.spread(s6 * 6.0, self.lanes), q8 * 8.0
+        zero = f.constant(0.0, "real", self.lanes)
         G = [Variable(f, zero) for _ in range(n)]
         with f.loop(*self._row(segment)) as entry:
             row, r, s = self._pair(entry)
-            s3 = s * s * s
+            s2 = s * s
+            s3 = s2 * s
             a, b = s3 + R6, s3 * s + R8
-            inverse = self._of_pairs(s, reciprocal(f, a * b))  # one for both
+            inverse = self._of_pairs(s, 1.0 / (a * b))  # one for both
             t6, t8 = inverse * b, inverse * a
-            st6, st8 = s * t6, s * t8
-            value = t6 * s6 + q8 * t8
-            slope = (st6 * st6) * six_s6 + (eight_q8 * s) * (st8 * st8)
+            eighth = q8 * t8
+            value = t6 + eighth
+            slope = s2 * (t6 * t6 + (s * _EIGHT_SIXTHS) * (eighth * t8))  # a sixth of it
             c6 = zero
             for i, total in enumerate(G):
                 w = self._number("senders", row + (3 + i))
@@ -164,6 +181,12 @@ class _Printer:
             B = self._vector("a_and_b", segment * 2 * n + (n + i))
             self.sums[0].add(A[i] * total.get())
             self.sums[1].add(B * total.get())
+
+    def _factor(self, i: int) -> float:
+        """Of a sum: what the innermost loop left out. Half of a virial is the receiver's."""
+        n = len(self.sums)
+        factor = 6.0 if self.name == "pair_energies" and i >= n - 9 else 1.0
+        return 0.5 * factor if n - 6 <= i and n > 1 else factor
 
     # -- words ---------------------------------------------------------------------------------
 
@@ -183,12 +206,14 @@ class _Printer:
         near = self.f.select_less(s, self.cutoff2, value, 0.0)
         return self.f.select_less(s, SAME, 0.0, near)
 
-    def _counting(self, radius: Value, s: Value) -> tuple[Value, Value, Value]:
-        """What a pair counts, e, and 1 / r; finite where it is no pair."""
+    def _counting(self, radius: Value, s: Value) -> tuple[Value, Value]:
+        """What a pair counts, and twice its slope with s."""
         f = self.f
-        inverse = reciprocal_root(f, f.select_less(s, SAME, 1.0, s))
-        e = exponential(f, STEEPNESS - radius * inverse * STEEPNESS)
-        return reciprocal(f, 1.0 + e), e, inverse
+        inverse = reciprocal_root(f, f.select_less(s, _CLOSEST, _CLOSEST, s))
+        e = exponential(f, STEEPNESS - radius * inverse * STEEPNESS, is_small=True)
+        counted = self._of_pairs(s, 1.0 / (e + 1.0))
+        slope = (radius * -STEEPNESS) * (counted * counted) * e * (inverse * inverse * inverse)
+        return counted, slope
 
     def _add_forces(self, k: Value, r: list[Value], sums: list[Variable]) -> None:
         """k r and k r r."""
