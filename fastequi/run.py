@@ -36,7 +36,13 @@ from fastequi.running.identity import LoadedModel, check_goes_on, fingerprint_of
 from fastequi.running.memory import Room, room_for, split
 from fastequi.running.running_batch import RunningBatch
 from fastequi.running.summary import summarize, summary_of_all, system_summaries
-from fastequi.running.systems import System, config_of_system, drawing_temperature_K, read_systems
+from fastequi.running.systems import (
+    System,
+    config_of_system,
+    drawing_temperature_K,
+    integrator_of,
+    read_systems,
+)
 from fastequi.storage.checkpoint import (
     Checkpoint,
     latest_checkpoint,
@@ -270,6 +276,7 @@ def _open_outputs(setup: Setup, batch: RunningBatch) -> Outputs:
         batch.checkpoints,
         fingerprint=setup.fingerprint,
         progress=batch.progress,
+        more_columns=_more_columns(setup),
         resumed=batch.resumed,
         stage=batch.present.name if setup.config.stage else None,
         analyses=setup.config.analysis,
@@ -278,6 +285,12 @@ def _open_outputs(setup: Setup, batch: RunningBatch) -> Outputs:
         on_disagreement=model.on_disagreement or "warn",
         **setup.config.output.model_dump(exclude={"directory", "report"}),
     )
+
+
+def _more_columns(setup: Setup) -> list[str]:
+    """Of the log, that any stage has."""
+    stages = [integrator_of(stage.dynamics, setup.systems) for stage in setup.config.stages]
+    return list(dict.fromkeys(name for stage in stages for name in stage.column_names))
 
 
 def _finish(setup: Setup) -> dict[str, Any]:

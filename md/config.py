@@ -20,6 +20,7 @@ from fastequi.md.disagreement import ACTIONS
 from fastequi.md.ensemble_keys import with_own_keys
 from fastequi.md.integrators import INTEGRATORS
 from fastequi.md.integrators.keys import Temperature
+from fastequi.md.safety import SafetyConfig
 from fastequi.md.stage_keys import NAME, complete_stages_
 from fastequi.md.trajectory.directory import TRAJECTORIES
 from fastequi.md.trajectory.extxyz import CHOSEN_COLUMNS
@@ -193,6 +194,7 @@ class Config(Section):
     dynamics: DynamicsConfig
     neighbors: NeighborsConfig = NeighborsConfig()
     output: OutputConfig = OutputConfig()
+    safety: SafetyConfig = SafetyConfig()
     stage: Annotated[tuple[StageConfig, ...], FROM_LIST] = ()
     analysis: Annotated[tuple[AnalysisConfig, ...], FROM_LIST] = ()
 

@@ -49,7 +49,8 @@ def check_first_step(state: State, integrator: Integrator) -> None:
             f"{atom_name(state, furthest)} by {float(moves[furthest]):.3g} Å: the force on it is "
             f"{force:.3g} eV/Å, its velocity {speed:.3g} Å/fs ({nearest_name(state, furthest)}). "
             'What may help: ensemble = "minimize" first; other positions or velocities; a smaller '
-            f"timestep_fs (now {dt:g})"
+            f"timestep_fs (now {dt:g})",
+            int(state.system_idx[furthest]) if state.n_systems > 1 else None,
         )
     for sentence in suspicions(state):
         warnings.warn(sentence, stacklevel=2)

@@ -53,7 +53,8 @@ def thermodynamics(simulation: "Simulation", system: int = 0) -> dict[str, float
 def thermodynamics_of_all(simulation: "Simulation") -> list[dict[str, float]]:
     """One row of the log of each system; keys name their units.
 
-    The volume is 0 and the pressure NaN where the cell has none. The kinetic energy is that of all
+    The volume is 0 and the pressure NaN where the cell has none, the temperature where nothing is
+    warm. An integrator may have more columns. The kinetic energy is that of all
     motion; the integrator says what part of it is heat, which makes temperature and pressure.
     """
     state, integrator = simulation.state, simulation.integrator
@@ -66,6 +67,7 @@ def thermodynamics_of_all(simulation: "Simulation") -> list[dict[str, float]]:
         "pressure_GPa": pressure_GPa(state, thermal),
         "volume_A3": volumes(state.cell),
         "conserved_eV": integrator.conserved_energy(state),
+        **integrator.more_columns(state),
     }
     table = torch.stack(list(columns.values()), dim=1).tolist()
     moment = {"step": state.step, "time_ps": simulation.time_ps}

@@ -6,7 +6,7 @@ that names the limit, the atoms, the step, and who is near; the state is back at
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 from torch import Tensor
@@ -62,6 +62,7 @@ class Safety:
     limits: SafetyConfig
     last_good: State | None = None
     _first: Tensor | None = field(default=None, repr=False)
+    _simulation: Any = field(default=None, repr=False)
 
     @property
     def every(self) -> int:
@@ -70,8 +71,8 @@ class Safety:
     def __call__(self, simulation: "Simulation") -> None:
         """Look; raises Unsafe, with the state of the simulation back at the last good look."""
         state = simulation.state
-        if self.last_good is not None and self.last_good.n_systems != state.n_systems:
-            self.last_good = self._first = None  # a system has left the batch
+        if simulation is not self._simulation:  # of the next stage, or without one of its systems
+            self._simulation, self.last_good, self._first = simulation, None, None
         conserved = simulation.integrator.conserved_energy(state)
         if self._first is None:
             self._first = conserved.clone()
@@ -129,8 +130,8 @@ class Safety:
         if self.last_good is not None:
             state.copy_(self.last_good)
             back = f"the last good look was at step {state.step}"
-        where = f" (system {system})" if state.n_systems > 1 else ""
-        raise Unsafe(f"safety.{name} = {limit:g}: at step {step}{where}, {what}; {back}")
+        message = f"safety.{name} = {limit:g}: at step {step}, {what}; {back}"
+        raise Unsafe(message, system if state.n_systems > 1 else None)
 
 
 def _what(name: str, state: State, worst: int, value: float) -> str:

@@ -189,6 +189,12 @@ def set_velocities_A_per_fs(atoms: Atoms, velocities: np.ndarray) -> None:
     atoms.set_array(EXACT_VELOCITIES, velocities, np.float64, (3,))
 
 
+def forget_velocities_(atoms: Atoms) -> None:
+    """Leave atoms without velocities, as a structure is that never had any."""
+    for name in ("momenta", EXACT_VELOCITIES):
+        atoms.arrays.pop(name, None)
+
+
 def _ase_momenta(atoms: Atoms, velocities: np.ndarray) -> np.ndarray:
     return atoms.get_masses()[:, None] * (velocities / ASE_VELOCITY_A_PER_FS)
 

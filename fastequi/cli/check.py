@@ -1,5 +1,6 @@
 """`fastequi run --check`: one force call, and what a run would cost and write."""
 
+import math
 from time import perf_counter
 
 from fastequi.device import peak_memory_MB
@@ -27,12 +28,17 @@ def print_check(setup: Setup) -> None:
     else:
         row = thermodynamics(simulation)
         print(f"energy {row['potential_energy_eV']:.6f} eV, largest force {largest:.4f} eV/Å")
-        print(f"temperature {row['temperature_K']:.1f} K, pressure {row['pressure_GPa']:.3f} GPa")
+        known = [f"{what} {row[name]:.{digits}f} {unit}" for name, what, unit, digits in (
+            ("temperature_K", "temperature", "K", 1), ("pressure_GPa", "pressure", "GPa", 3)
+        ) if not math.isnan(row[name])]  # fmt: skip
+        if known:
+            print(", ".join(known))
     seconds = _seconds_per_step(setup)
-    timestep_fs = setup.batch.present.dynamics.timestep_fs
+    timestep_fs = simulation.integrator.timestep_fs
     speed = len(setup.batch.systems) * ns_per_day(1 / seconds, timestep_fs)
+    simulated = f"{speed:.3g} ns/day, " if speed else ""
     print(
-        f"estimate: {speed:.3g} ns/day, {seconds * setup.steps_left:.3g} s for "
+        f"estimate: {simulated}{seconds * setup.steps_left:.3g} s for "
         f"{setup.steps_left} steps, memory {peak_memory_MB(setup.potential.device):.0f} MB"
     )
     files = [RESOLVED_CONFIG, LOG, TRAJECTORIES[output.trajectory_format], FINAL,

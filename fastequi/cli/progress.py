@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from fastequi.md.integrators.minimize import FORCE_COLUMN
 from fastequi.md.observers import thermodynamics_of_all
 from fastequi.md.simulation import Simulation
 from fastequi.run import Setup
@@ -55,7 +56,7 @@ class Progress:
         self._total = setup.config.total_steps * len(setup.batches)
         self._first = self._step
         self._out = out or sys.stdout
-        self._temperature_K: tuple[float, float] | None = None
+        self._noted: tuple[float, float, bool] | None = None
         self._speedometer = Speedometer(self._first)
         self._done = threading.Event()
         show = self._show_bar if self._out.isatty() else self._print_lines
@@ -63,9 +64,11 @@ class Progress:
         setup.observers.append(self)
 
     def __call__(self, simulation: Simulation) -> None:
-        """Note the temperatures whenever the log does."""
-        found = [row["temperature_K"] for row in thermodynamics_of_all(simulation)]
-        self._temperature_K = min(found), max(found)
+        """Note the temperatures, or the largest force, whenever the log does."""
+        rows = thermodynamics_of_all(simulation)
+        warm = simulation.integrator.is_dynamics
+        found = [row["temperature_K" if warm else FORCE_COLUMN] for row in rows]
+        self._noted = min(found), max(found), warm
 
     def __enter__(self) -> "Progress":
         self._thread.start()
@@ -105,9 +108,11 @@ class Progress:
         return f"{ns_per_day(all_together, integrator.timestep_fs):.3g} ns/day"
 
     def _temperature(self) -> str:
-        if self._temperature_K is None:
+        if self._noted is None:
             return ""
-        low, high = self._temperature_K
+        low, high, warm = self._noted
+        if not warm:
+            return f"{high:.3g} eV/Å"
         return f"{low:.0f} K" if low == high else f"{low:.0f}-{high:.0f} K"
 
     def _show_bar(self) -> None:

@@ -3,12 +3,13 @@
 import math
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any
 
 import torch
+from ase import Atoms
 
 from fastequi._version import __version__
 from fastequi.cli.systems import describe_systems, print_systems
@@ -16,6 +17,10 @@ from fastequi.cli.threads import describe_threads
 from fastequi.dispersion import Corrected
 from fastequi.md.analysis.thermodynamics import slope
 from fastequi.md.constraints.from_ase import fixed_atoms, fixes_centre_of_mass
+from fastequi.md.integrators.integrator import parameters
+from fastequi.md.integrators.minimize import FORCE_COLUMN, STRESS_COLUMN
+from fastequi.md.ramps import first_value
+from fastequi.md.remarks import ignored, isotopes, other_temperature
 from fastequi.md.state import kinetic_energy
 from fastequi.md.trajectory.directory import LOG, own_files
 from fastequi.md.trajectory.log import read_log
@@ -24,7 +29,14 @@ from fastequi.run import Setup
 from fastequi.running.systems import integrator_of
 
 #: How the names of parameters end -> how the unit is written.
-_SYMBOLS = {"per_ps": "/ps", "per_GPa": "/GPa", "fs": "fs", "K": "K", "GPa": "GPa"}
+_SYMBOLS = {
+    "eV_per_A": "eV/Å",
+    "per_ps": "/ps",
+    "per_GPa": "/GPa",
+    "fs": "fs",
+    "K": "K",
+    "GPa": "GPa",
+}
 
 #: Values and systems that are listed one by one, before they are counted.
 _NAMED_AT_MOST = 6
@@ -61,9 +73,20 @@ def describe(setup: Setup, resume: bool) -> dict[str, str]:
 
 def _describe_one(setup: Setup) -> dict[str, str]:
     return {
-        "atoms": f"{len(setup.atoms)} ({setup.atoms.get_chemical_formula()}){_fixed(setup)}",
+        "atoms": f"{len(setup.atoms)} ({_formula(setup.atoms)}){_fixed(setup)}",
+        **_describe_ignored(setup.atoms),
         "cell": _cell(setup),
     }
+
+
+def _formula(atoms: Atoms) -> str:
+    found = isotopes(atoms)
+    return atoms.get_chemical_formula() + (f"; {found}" if found else "")
+
+
+def _describe_ignored(atoms: Atoms) -> dict[str, str]:
+    found = ignored(atoms)
+    return {"ignored": f"{found} of the structure: the model has no such input"} if found else {}
 
 
 def _describe_dynamics(setup: Setup, resume: bool) -> dict[str, str]:
@@ -91,16 +114,21 @@ def print_result(setup: Setup, summary: dict[str, Any]) -> None:
     print(f"\n{'phase':<12}{'seconds':>10}{'share':>9}")
     for name, seconds, share in time_table(summary):
         print(f"{name:<12}{seconds:>10.3f}{share:>8.1f}%")
+    speed = f"{summary['ns_per_day']:.4g} ns/day, " if summary["ns_per_day"] else ""
     print(
         f"\n{summary['steps_per_s']:.4g} steps/s, {summary['atom_steps_per_s']:.4g} atom-steps/s, "
-        f"{summary['ns_per_day']:.4g} ns/day, peak memory {summary['peak_memory_MB']:.0f} MB"
+        f"{speed}peak memory {summary['peak_memory_MB']:.0f} MB"
     )
     if setup.has_many:
         print_systems(setup, summary)
         return
     for stage in setup.config.stages:
-        description = integrator_of(stage.dynamics, setup.systems).description()
-        text = physics(setup.directory / LOG, description, len(setup.atoms), stage.name or None)
+        integrator, log = integrator_of(stage.dynamics, setup.systems), setup.directory / LOG
+        if integrator.is_dynamics:
+            description = integrator.description()
+            text = physics(log, description, len(setup.atoms), stage.name or None)
+        else:
+            text = minimum(log, integrator.column_names, stage.name or None)
         print(f"{stage.name}: {text}" if stage.name else text)
     print(f"written to {setup.directory}:")
     for path in own_files(setup.directory):
@@ -152,6 +180,16 @@ def physics(
     return "\n".join([*lines, f"{energy} drift {drift:.3g} meV/atom/ps over {span_ps:.4g} ps"])
 
 
+def minimum(log: Path, columns: Sequence[str], stage: str | None = None) -> str:
+    """Where a minimisation ended, from the last row of its log."""
+    rows = read_log(log, stage)
+    first, last = (int(rows["step"][k]) for k in (0, -1))
+    what = {FORCE_COLUMN: ("largest force", "eV/Å"), STRESS_COLUMN: ("largest stress", "GPa")}
+    found = [f"{what[name][0]} {rows[name][-1]:.3g} {what[name][1]}" for name in columns]
+    energy = f"energy {rows['potential_energy_eV'][-1]:.6f} eV"
+    return f"at a minimum after {last - first} steps: " + ", ".join([energy, *found])
+
+
 def _several(values: tuple[object, ...]) -> str:
     """Each of a few values; of many, how many and their ends."""
     if len(values) <= _NAMED_AT_MOST:
@@ -186,6 +224,8 @@ def _device(device: torch.device) -> str:
 
 
 def _velocities(setup: Setup) -> str:
+    if not setup.simulation.integrator.is_dynamics:
+        return "none: nothing moves in time"
     if setup.checkpoint:
         return "of the checkpoint" if setup.has_many else f"of the checkpoint{_drift(setup)}"
     if setup.has_many:
@@ -193,7 +233,7 @@ def _velocities(setup: Setup) -> str:
         seeds = f"{first} to {first + setup.systems[-1].index}"
         return f"of the structures, else Maxwell-Boltzmann; seeds {seeds}, one per system"
     if setup.drawn_at_K is None:
-        return f"of the structure{_drift(setup)}"
+        return f"of the structure{_warmth(setup)}{_drift(setup)}"
     seed = setup.config.dynamics.seed
     if not setup.atoms.has("momenta"):
         return f"Maxwell-Boltzmann at {setup.drawn_at_K:g} K, seed {seed}"
@@ -202,6 +242,15 @@ def _velocities(setup: Setup) -> str:
         f"{seed} (with its own velocities, the {math.prod(setup.config.system.supercell)} copies "
         "would move alike)"
     )
+
+
+def _warmth(setup: Setup) -> str:
+    """That they are not of the temperature that was asked for."""
+    dynamics = setup.config.stages[0].dynamics
+    other = other_temperature(setup.atoms, first_value(dynamics.temperature_K))
+    holds = "temperature_K" in parameters(type(setup.simulation.integrator))
+    then = "the thermostat takes them there" if holds else "nothing takes them there"
+    return f", at {other} ({then}; without momenta in the file, they are drawn)" if other else ""
 
 
 def _drift(setup: Setup) -> str:

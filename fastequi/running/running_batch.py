@@ -15,6 +15,7 @@ from fastequi.md.config import Config, DynamicsConfig, Stage
 from fastequi.md.disagreement import TooUncertain
 from fastequi.md.integrators import Integrator
 from fastequi.md.ramps import first_value, of_systems
+from fastequi.md.safety import Safety
 from fastequi.md.selection import select_extra, select_systems
 from fastequi.md.simulation import Observer, Simulation
 from fastequi.md.state import State, state_from_atoms
@@ -58,6 +59,7 @@ class RunningBatch:
         self.failed: dict[str, Any] = dict(progress.failed)
         self.systems = [system for system in systems if system.index in progress.systems]
         self.observers: list[Observer] = []
+        self._safety = [Safety(config.safety)] if config.safety.has_limits else []
         self.stop_requested = False
         state = state_of(resumed) if resumed else starting_state(config, self.systems)
         with self._naming_stage(self.stage):
@@ -105,7 +107,8 @@ class RunningBatch:
         Raises PhysicsError where the only system of a run fails, TooUncertain where the members of
         a committee disagree by more than the user accepts.
         """
-        self.observers = [*outputs.observers, *self.observers]
+        # Who may stop a run comes first: nothing that is not trusted is written.
+        self.observers = [*self._safety, *outputs.observers, *self.observers]
         self.simulation.observers += self.observers
         while self.systems and not self.stop_requested:
             try:
@@ -146,6 +149,8 @@ class RunningBatch:
 
         Raises PhysicsError for the only system of a run.
         """
+        if self.simulation.finished:
+            outputs.last_record(self.simulation)
         if self._unfinished() is not None:
             outputs.checkpoint(self.simulation)
         while self.systems and (error := self._unfinished()) is not None:

@@ -81,6 +81,11 @@ class Integrator(ABC):
         """
         return None
 
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The names of `more_columns`, with their units."""
+        return ()
+
     def more_columns(self, state: State) -> dict[str, Tensor]:
         """Numbers [systems] that it has for the log beside those of every ensemble."""
         return {}

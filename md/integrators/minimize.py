@@ -41,6 +41,7 @@ class Minimize(Integrator):
     coupling, barostat_axes: see `fastequi.md.barostats.strain.Coupling`; "none" leaves cells alone.
     pressure_GPa: from outside; see `fastequi.md.ramps`, without ramps. Fixed atoms are left out of
     the limits; with a cell they go with it. "Conserved" is what is minimised: energy plus P V.
+    Atoms are at rest: what velocities they had is gone.
 
     Extra state: the minimiser's memory; with a cell `first_cell` and `strain` [systems, 3, 3];
     `converged` [systems], bool, and `steps_taken` [systems], int64.
@@ -85,6 +86,7 @@ class Minimize(Integrator):
     def start_(self, state: State) -> None:
         """As for every ensemble; InputError for cells that cannot change, or pressures that do."""
         super().start_(state)
+        state.velocities.zero_()
         if self._coupling is not None:
             check_cells(state, self._coupling, self.ensemble, moves_fixed_atoms=True)
 
@@ -127,10 +129,13 @@ class Minimize(Integrator):
 
     def more_columns(self, state: State) -> dict[str, Tensor]:
         """The largest force and, with a cell, the largest stress."""
-        force = {FORCE_COLUMN: self.largest_force(state)}
-        if self._coupling is None:
-            return force
-        return force | {STRESS_COLUMN: self.largest_stress_GPa(state)}
+        values = self.largest_force(state), self.largest_stress_GPa(state)
+        return dict(zip(self.column_names, values, strict=False))
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Those of `more_columns`."""
+        return (FORCE_COLUMN,) if self._coupling is None else (FORCE_COLUMN, STRESS_COLUMN)
 
     def _of(self, state: State) -> Coordinates:
         return self._fixed.get(state, self._make_fixed)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from ase import Atoms
 
-from fastequi.md.state import state_to_atoms
+from fastequi.md.state import forget_velocities_, state_to_atoms
 
 if TYPE_CHECKING:
     from fastequi.md.simulation import Simulation
@@ -23,4 +23,6 @@ def frames_of(simulation: "Simulation") -> list[Atoms]:
     frames = state_to_atoms(simulation.state)
     for atoms in frames:
         atoms.info.update(step=simulation.state.step, time_ps=simulation.time_ps)
+        if not simulation.integrator.is_dynamics:
+            forget_velocities_(atoms)  # a run from this frame draws its own
     return frames

@@ -1,6 +1,7 @@
 """log.csv: one row of thermodynamic quantities per logged step, exact to the last bit."""
 
 import csv
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,10 @@ LOG_COLUMNS = (
 
 
 class LogFile:
-    """A CSV file with the header `LOG_COLUMNS`, and more if asked; floats parse back exactly."""
+    """A CSV file with the header `LOG_COLUMNS`, and more if asked; floats parse back exactly.
+
+    What has no meaning, as the pressure of a molecule, is an empty cell.
+    """
 
     def __init__(
         self, path: Path, offset: int | None = None, more_columns: Sequence[str] = ()
@@ -53,7 +57,9 @@ class LogFile:
 def _cell(column: str, value: Any) -> str:
     if column == STAGE:
         return value
-    return str(int(value)) if column == "step" else repr(float(value))
+    if column == "step":
+        return str(int(value))
+    return "" if math.isnan(value) else repr(float(value))
 
 
 def read_log(path: str | Path, stage: str | None = None) -> dict[str, NDArray[np.float64]]:
@@ -108,7 +114,7 @@ def _numbers(
 ) -> list[float]:
     """The cells of a row but for its `word`-th, which is none."""
     try:
-        numbers = [float(cell) for k, cell in enumerate(row) if k != word]
+        numbers = [float(cell or "nan") for k, cell in enumerate(row) if k != word]
     except ValueError:
         numbers = []
     if len(row) != width or not numbers:

@@ -1,5 +1,6 @@
 """Outputs: the observers of a run that fill its directory with logs, trajectories, checkpoints."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -64,6 +65,7 @@ class Outputs:
         resumed: Checkpoint | None = None,
         stage: str | None = None,
         analyses: Sequence[Asked] = (),
+        more_columns: Sequence[str] = (),
         is_committee: bool = False,
         disagreement_limit_eV_per_A: float | None = None,
         on_disagreement: str = "warn",
@@ -74,6 +76,7 @@ class Outputs:
         checkpoints   where those of the batch go
         progress      where the batch is, for the checkpoints
         analyses      the sections [[analysis]]
+        more_columns  of the log, that the ensembles of the run have on top
         is_committee  whether the potential offers `disagreement`, which goes into the log; above
                       the limit, if there is one, on_disagreement says what happens
 
@@ -81,7 +84,8 @@ class Outputs:
         """
         self.directory, self.checkpoints, self.stage = directory, checkpoints, stage
         self._fingerprint, self._progress, self._kept = fingerprint, progress, checkpoints_kept
-        self._columns = [COLUMN] * is_committee + [STAGE] * (stage is not None)
+        self._more_columns = more_columns
+        self._columns = [*more_columns, *[COLUMN] * is_committee, *[STAGE] * (stage is not None)]
         watched = disagreement_limit_eV_per_A is not None
         self._folders, self._systems = list(folders), []
         for folder in folders:
@@ -120,6 +124,13 @@ class Outputs:
         now = {"wall": perf_counter() - self._started_s, **simulation.phases_s}
         return {name: self._earlier_s.get(name, 0.0) + seconds for name, seconds in now.items()}
 
+    def last_record(self, simulation: Simulation) -> None:
+        """A row of the log and a frame of this step, if it has none yet: nothing comes after it."""
+        for observer in self.observers[:2]:
+            if observer.last_step != simulation.state.step:
+                observer.action(simulation)
+                observer.last_step = simulation.state.step
+
     def checkpoint(self, simulation: Simulation) -> None:
         """Write a checkpoint of this step, if there is none yet, and wait for it."""
         if self.observers[-1].last_step != simulation.state.step:
@@ -152,7 +163,10 @@ class Outputs:
         rows = thermodynamics_of_all(simulation)
         more = largest_disagreement(simulation)
         stage = {} if self.stage is None else {STAGE: self.stage}
-        records = [row | disagreement | stage for row, disagreement in zip(rows, more, strict=True)]
+        none = dict.fromkeys(self._more_columns, math.nan)  # of the ensembles of other stages
+        records = [
+            none | row | disagreement | stage for row, disagreement in zip(rows, more, strict=True)
+        ]
         self._append([system.log for system in self._systems], records)
 
     def _frames(self, simulation: Simulation) -> None:

@@ -36,7 +36,7 @@ class Samples:
         if state.step < self.after:
             return
         self.kinetic.append(kinetic_energy(state))
-        self.potential.append(state.energy)
+        self.potential.append(state.energy.clone())  # a state writes into its tensors
         squared = state.masses.unsqueeze(1) * state.velocities.square()
         self.per_atom_axis.append(0.5 * KINETIC_eV * squared)
 

@@ -82,7 +82,7 @@ class Samples:
         volume = volumes(state.cell)
         held = (self.pressure * volume).view(-1, 1, 1) * torch.eye(3, dtype=torch.float64)
         self.volume.append(volume)
-        self.potential.append(state.energy)
+        self.potential.append(state.energy.clone())
         self.drive.append(pressure_energy(state) - held)
 
 

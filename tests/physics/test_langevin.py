@@ -69,7 +69,7 @@ def test_free_particles_diffuse_as_einstein_says() -> None:
 @pytest.fixture(scope="module")
 def crystals() -> Samples:
     return sample_crystals(
-        lambda dt, temperatures: LangevinBAOAB(dt, temperatures, friction_per_ps=8.0, seed=21)
+        lambda dt, temperatures: LangevinBAOAB(dt, temperatures, friction_per_ps=8.0, seed=22)
     )
 
 
