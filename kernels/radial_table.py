@@ -131,7 +131,7 @@ def build_table(
               weights; where errors of many weights add up at random, more may be larger
     kink      a distance that must be a knot (XPLOR's switch, where W'' jumps)
 
-    How many knots that takes follows from W on a trial grid (slopes err by h^3 W); the
+    How many knots that takes follows from W'''' on a trial grid (slopes err by h^3 W''''); the
     errors of the table are then measured, and kept. Its numbers are float64 still.
     """
     n_cells = _with_knot_at(CELLS, cutoff, kink)
