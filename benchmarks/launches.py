@@ -5,8 +5,8 @@
 
 Counted on the CPU without a GPU: the step runs with `kernels = "triton"`, and in the place of each
 launch the plan of the pass says how many kernels it has; zeros come out. Counts do not depend on
-the number of atoms up to 12,500, nor on the machine. A step is one between two rebuilds of the
-neighbour list, without observers.
+the number of atoms up to 12,500, nor on the machine. A step is one of a chunk, between two looks
+at the device.
 
     torch_operators   of ATen that compute or move; views and allocations are none
     triton_launches   kernels of fastequi
@@ -42,7 +42,14 @@ from fastequi.kernels.testing import GRID
 from fastequi.kernels.triton import launch
 from fastequi.kernels.triton.plan import plan
 from fastequi.kernels.triton.step.kernels import KERNELS
-from fastequi.md.integrators import Integrator, LangevinBAOAB, VelocityVerlet
+from fastequi.md import noise
+from fastequi.md.integrators import (
+    Integrator,
+    LangevinBAOAB,
+    MartynaTobiasKlein,
+    VelocityVerlet,
+    chains,
+)
 from fastequi.md.simulation import Simulation
 from fastequi.model.file import build_model
 from fastequi.model.nequip import NequIP
@@ -131,7 +138,13 @@ def stubbed_launches() -> Iterator[Counter[str]]:
         for written in KERNELS[name].written:
             arguments[written].zero_()
 
-    with patch.object(launch, "run", run), patch.object(launch, "run_small", run_small):
+    def as_on_a_gpu(device: torch.device) -> bool:
+        return True
+
+    with (
+        patch.object(launch, "run", run), patch.object(launch, "run_small", run_small),
+        patch.object(noise, "run_on", as_on_a_gpu), patch.object(chains, "run_on", as_on_a_gpu),
+    ):  # fmt: skip
         yield launched
 
 
@@ -157,6 +170,7 @@ MODELS: dict[str, Callable[[], NequIP]] = {
 ENSEMBLES: dict[str, Callable[[], Integrator]] = {
     "nve": lambda: VelocityVerlet(1.0),
     "nvt-langevin": lambda: LangevinBAOAB(1.0, 300.0, seed=1),
+    "npt-mtk": lambda: MartynaTobiasKlein(1.0, 300.0),
 }
 
 
@@ -171,12 +185,11 @@ def count(model: str, ensembles: Sequence[str] = tuple(ENSEMBLES)) -> list[Count
 def _count_step(model: str, ensemble: str, potential: fused.FusedNequIP) -> Count:
     atoms = bulk("Si", cubic=True)
     atoms.rattle(0.02, seed=0)
-    simulation = Simulation(atoms, potential, ENSEMBLES[ensemble]())
     with stubbed_launches() as launched:
+        simulation = Simulation(atoms, potential, ENSEMBLES[ensemble](), chunk_steps=2)
         simulation.run(2)
-        rebuilds = simulation.neighbors.rebuilds
-        operators, launches, questions = _counted(lambda: simulation.run(1), launched)
-        assert simulation.neighbors.rebuilds == rebuilds
+        step_ = simulation.chunks.one_more_step()
+        operators, launches, questions = _counted(step_, launched)
         call, state = force_call(potential, _list_of(simulation)), simulation.state
         call(state.positions, state.cell)  # what is made once
         of_call = _counted(lambda: call(state.positions, state.cell), launched)

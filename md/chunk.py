@@ -19,6 +19,7 @@ longer than a person waits for a stop; a list that would not last is built befor
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import cast
 
@@ -119,6 +120,12 @@ class Chunks:
             self._build_(state)
         self._blind_of(state).left = _left(state)
         return steps
+
+    def one_more_step(self) -> Callable[[], None]:
+        """A step without a look, as the last chunk made them: what a graph would capture."""
+        blind = self._blind
+        assert blind is not None
+        return lambda: self._blind_step_(blind)
 
     # -- a chunk -------------------------------------------------------------------------------
 

@@ -14,12 +14,12 @@ Systems of different size that run with one seed, as a default is, have nothing 
 
 import math
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
 from fastequi.errors import InputError
+from fastequi.kernels.triton.step.kernels import run_on
 from fastequi.md.philox import MASK32, Philox
 
 #: What the numbers are for; each use has its own stream.
@@ -53,14 +53,13 @@ class AtomNoise:
         is_one = len(set(map(tuple, words))) == 1
         self._philox = Philox(self.key[:, :1] if is_one else self.key)
         self._counter = torch.stack([self.atom, self.atom, self.atom, 256 * self.replica])
-        self._on_gpu = device.type == "cuda" and find_spec("triton") is not None
 
     def normal(self, step: int | Tensor, stream: int) -> Tensor:
         """Independent standard normal numbers [atoms, 3], float64, for one step and stream.
 
         A step on the device, int64 [], is not asked what it is.
         """
-        if self._on_gpu:
+        if run_on(self.atom.device):
             return self._drawn_on_gpu(step, stream)
         counter = self._counter.clone()
         counter[0] = step & MASK32

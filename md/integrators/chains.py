@@ -14,14 +14,13 @@ system: on a CPU numpy does them three times as fast as torch, on a GPU one kern
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fastequi.kernels.triton.step.kernels import LONGEST_CHAIN
+from fastequi.kernels.triton.step.kernels import LONGEST_CHAIN, run_on
 
 #: Fractions of a step, Yoshida, Phys. Lett. A 150, 262 (1990): fourth order.
 _OUTER = 1.0 / (2.0 - 2.0 ** (1.0 / 3.0))
@@ -51,15 +50,15 @@ class Chain:
         kinetic [systems]: the energy in eV of what it holds; it is scaled along here.
         """
         arrays: list[Any] = [self.position, self.velocity, self.n, self.kT, kinetic]
+        if run_on(kinetic.device) and self.velocity.shape[1] <= LONGEST_CHAIN:
+            from fastequi.kernels.triton.step.step import advance_chain_  # Triton is slow to import
+
+            x, v, n, kT, kinetic = arrays
+            return advance_chain_(x, v, n, kT, kinetic, self.time_fs, time_fs)
         if kinetic.device.type == "cpu":
             arrays = [tensor.numpy() for tensor in arrays]
             return torch.from_numpy(_advance(arrays, self.time_fs, time_fs, np.exp))
-        if find_spec("triton") is None or self.velocity.shape[1] > LONGEST_CHAIN:
-            return _advance(arrays, self.time_fs, time_fs, torch.exp)
-        from fastequi.kernels.triton.step.step import advance_chain_  # Triton is slow to import
-
-        x, v, n, kT, kinetic = arrays
-        return advance_chain_(x, v, n, kT, kinetic, self.time_fs, time_fs)
+        return _advance(arrays, self.time_fs, time_fs, torch.exp)
 
     def energy(self) -> Tensor:
         """Its part of the invariant [systems] in eV."""

@@ -33,25 +33,22 @@ def crystal() -> State:
     return state
 
 
-def operators_on_meta(ensemble: str, state: State, steps: int = 2) -> int:
-    """Of so many steps of a chunk, without numbers; the run has had a chunk with numbers before."""
+def on_meta_after_a_chunk(ensemble: str, state: State) -> Chunks:
+    """The loop of a simulation that has had a chunk with numbers, without them."""
     simulation = Simulation(state, CROWDED, ENSEMBLES[ensemble](), chunk_steps=2)
     simulation.run(2)
-    chunks: Chunks = on_meta(simulation.chunks)
-    blind = chunks._blind
-    assert blind is not None
-    assert blind.state.positions.device.type == "meta"
-    with nobody_asks() as mode:
-        for _ in range(steps):
-            chunks._blind_step_(blind)
-    return mode.operators
+    return on_meta(simulation.chunks)
 
 
 @pytest.mark.parametrize("systems", [argon, crystal], ids=["batch", "one"])
 @pytest.mark.parametrize("ensemble", ENSEMBLES)
 def test_a_step_asks_the_host_nothing(ensemble: str, systems: Callable[[], State]) -> None:
     """Noise, ramps, chains, cells that turn, the skin, forces, flags."""
-    assert operators_on_meta(ensemble, systems()) > 100
+    step_ = on_meta_after_a_chunk(ensemble, systems()).one_more_step()
+    with nobody_asks() as mode:
+        step_()
+        step_()
+    assert mode.operators > 100
 
 
 # -- the proof finds what it is for ----------------------------------------------------------------
@@ -107,13 +104,10 @@ def test_a_question_in_any_module_of_the_step_is_caught(
     fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner, name, planted, ensemble = FAULTS[fault]
-    simulation = Simulation(argon(), CROWDED, ENSEMBLES[ensemble](), chunk_steps=2)
-    simulation.run(2)
-    chunks: Chunks = on_meta(simulation.chunks)
-    assert chunks._blind is not None
+    step_ = on_meta_after_a_chunk(ensemble, argon()).one_more_step()
     monkeypatch.setattr(owner, name, planted)
     with pytest.raises((HostAsked, RuntimeError, NotImplementedError)) as caught, nobody_asks():
-        chunks._blind_step_(chunks._blind)
+        step_()
     assert any(entry.name == planted.__name__ for entry in caught.traceback)
 
 
@@ -149,10 +143,9 @@ def test_a_chunk_does_not_wait_for_the_device() -> None:
         argon().to(device), potential, ENSEMBLES["nvt-langevin"](), chunk_steps=4
     )
     simulation.run(4)
-    chunks = simulation.chunks
-    assert chunks._blind is not None
+    step_ = simulation.chunks.one_more_step()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        chunks._blind_step_(chunks._blind)
+        step_()
     finally:
         torch.cuda.set_sync_debug_mode("default")

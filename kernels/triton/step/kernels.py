@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -112,6 +113,11 @@ OF_MODEL = {
     "multiply": ("x", "matrices", "y"), "gate": ("y0", "v", "x"),
     "gate_vjp": ("y0", "v", "g", "gy0", "gv"), "activate": ("a", "y", "slope"),
 }  # fmt: skip
+
+
+def run_on(device: torch.device) -> bool:
+    """Whether these kernels do the work there; not on a CPU, and not without Triton."""
+    return device.type != "cpu" and find_spec("triton") is not None
 
 
 def parameter_type(kernel: str, name: str, dtype: torch.dtype) -> str:
