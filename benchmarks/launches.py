@@ -40,7 +40,7 @@ from fastequi.importers import read_any
 from fastequi.kernels.radial_table import RadialTable
 from fastequi.kernels.testing import GRID
 from fastequi.kernels.triton import launch
-from fastequi.kernels.triton.plan import plan
+from fastequi.kernels.triton.plan import TOGETHER_UP_TO, can_be_together, plan
 from fastequi.kernels.triton.step.kernels import KERNELS
 from fastequi.md import noise
 from fastequi.md.integrators import (
@@ -127,8 +127,10 @@ def stubbed_launches() -> Iterator[Counter[str]]:
     launched: Counter[str] = Counter()
 
     def run(instructions, form, named: Mapping[str, Tensor], numbers, deterministic) -> None:
-        if len(named["row_start"]) > 1:
-            launched[form.operation] += len(plan(instructions, form, named["x0"].dtype, 32))
+        if n_receivers := len(named["row_start"]) - 1:
+            of_plan = instructions, form, named["x0"].dtype, 32
+            together = n_receivers <= TOGETHER_UP_TO and can_be_together(*of_plan)
+            launched[form.operation] += 1 if together else len(plan(*of_plan))
         for name, tensor in named.items():
             if name.startswith("out"):
                 tensor.zero_()

@@ -24,8 +24,8 @@ from fastequi.kernels.presets import PRESETS, middle_layer
 from fastequi.kernels.recorded import README, readme_with
 from fastequi.kernels.triton.form import Form
 from fastequi.kernels.triton.launch import build
-from fastequi.kernels.triton.plan import Step, plan
-from fastequi.kernels.triton.printer import FORMS, print_kernel
+from fastequi.kernels.triton.plan import Step, can_be_together, plan
+from fastequi.kernels.triton.printer import FORMS, print_kernel, print_together
 
 RECORD = Path(__file__).with_name("registers.json")
 #: How much more of anything than recorded is a regression.
@@ -37,27 +37,35 @@ _SIZES = ("slot", "n_slots", "x_half", "dx_half")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One kernel of one preset for one target."""
+    """One kernel of one preset for one target: of a step, or of all side by side."""
 
     preset: str
     form: Form
     dtype: torch.dtype
     target: str
-    step: Step
+    step: Step | None
 
     @property
     def irrep(self) -> str:
+        assert self.step is not None
         return str(middle_layer(self.preset).irreps_in.blocks[self.step.group.input][1])
 
     @property
     def name(self) -> str:
-        group = self.step.group
         dtype = str(self.dtype).removeprefix("torch.")
-        paths = f"{group.paths[0]}-{group.paths[-1]}"
-        return f"{self.preset} {self.form} {dtype} {self.target} {self.irrep} paths {paths}"
+        common = f"{self.preset} {self.form} {dtype} {self.target}"
+        if self.step is None:
+            return f"{common} together"
+        paths = self.step.group.paths
+        return f"{common} {self.irrep} paths {paths[0]}-{paths[-1]}"
 
     def compile(self) -> Usage:
-        kernel = build(print_kernel(middle_layer(self.preset), self.step.group, self.form))
+        layer, lanes = middle_layer(self.preset), TARGETS[self.target][1]
+        if self.step is None:
+            text = print_together(layer, plan(layer, self.form, self.dtype, lanes), self.form)
+        else:
+            text = print_kernel(layer, self.step.group, self.form)
+        kernel = build(text)
         return compile_for(self.target, kernel, *_types(kernel, self.dtype))
 
 
@@ -74,7 +82,9 @@ def _convolutions() -> Iterator[Row]:
                 if dtype == torch.float64 and target != "sm_90":
                     continue
                 for form in FORMS:
-                    for step in plan(middle_layer(preset), form, dtype, lanes):
+                    of_plan = middle_layer(preset), form, dtype, lanes
+                    together = [None] * can_be_together(*of_plan)
+                    for step in [*plan(*of_plan), *together]:
                         yield Row(preset, form, dtype, target, step)
 
 
@@ -133,8 +143,8 @@ def _kernels_of_dynamics(shown: list[tuple[Row, Usage]]) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row, usage in shown:
-        if row.form.source == "table":
-            step = row.step
+        step = row.step
+        if row.form.source == "table" and step is not None:
             cells = (
                 row.preset, row.form.operation, row.irrep, len(step.group.paths), step.group.block,
                 usage.registers, usage.spills, usage.instructions, usage.loads,
@@ -152,9 +162,9 @@ def _passes(shown: list[tuple[Row, Usage]]) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for (preset, form), group in groupby(shown, key=lambda pair: (pair[0].preset, pair[0].form)):
-        of_pass = list(group)
+        of_pass = [(row.step, usage) for row, usage in group if row.step is not None]
         registers = max(usage.registers for _, usage in of_pass)
-        total = sum(usage.instructions * row.step.n_blocks for row, usage in of_pass)
+        total = sum(usage.instructions * step.n_blocks for step, usage in of_pass)
         cells = (preset, form.source, form.operation, len(of_pass), registers, total)
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return lines

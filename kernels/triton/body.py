@@ -15,7 +15,7 @@ from fastequi.kernels.triton.form import Form, Group
 from fastequi.kernels.triton.harmonics import component, print_changes, print_harmonics
 from fastequi.kernels.triton.sources import SOURCES
 
-_IMPORTS = """import triton
+IMPORTS = """import triton
 import triton.language as tl
 
 from fastequi.kernels.triton.kernels import add, direction, spline, spline_slope, turning
@@ -33,7 +33,11 @@ class Body(ABC):
     is_tangent: bool
     with_slope: bool
 
-    def __init__(self, instructions: Instructions, group: Group, form: Form) -> None:
+    def __init__(
+        self, instructions: Instructions, group: Group, form: Form, part: str = "tl.program_id(1)"
+    ) -> None:
+        """part: what says which block of channels is a program's."""
+        self.part = part
         self.instructions, self.block, self.form = instructions, group.block, form
         self.paths = [(p, instructions.paths[p]) for p in group.paths]
         self.channels, self.irrep = instructions.irreps_in.blocks[group.input]
@@ -47,9 +51,18 @@ class Body(ABC):
 
     def text(self) -> str:
         """Source of the module whose function is `kernel`."""
-        lines = [*self._signature(), *self._who_am_i(), *self.before(), ""]
-        lines += [*self._edge_loop([*self._open_edge(), *self.edge()]), *self.after()]
-        return "\n".join([_IMPORTS, "", *lines, ""])
+        return "\n".join([IMPORTS, "", *self.function("kernel"), ""])
+
+    def function(self, name: str) -> list[str]:
+        """Its lines, with a last parameter `part` where that is what says it."""
+        lines = [*self._signature(name), *self._who_am_i(), *self.before(), ""]
+        return [*lines, *self._edge_loop([*self._open_edge(), *self.edge()]), *self.after()]
+
+    def names(self) -> list[str]:
+        """Of all parameters, with their types where these are said."""
+        names = ["x", "sender", "row_start", *self._vectors().values(), *self.source.pointers]
+        names += ["x_half"] if self.form.has_tangents else []
+        return [*names, *self.parameters(), *self.source.numbers]
 
     # -- what an operation says --------------------------------------------------------------
 
@@ -71,16 +84,12 @@ class Body(ABC):
 
     # -- the frame ---------------------------------------------------------------------------
 
-    def _signature(self) -> list[str]:
+    def _signature(self, name: str) -> list[str]:
         paths = ", ".join(f"{path.l1} x {path.l2} -> {path.l3}" for _, path in self.paths)
-        names = ["x", "sender", "row_start", *self._vectors().values(), *self.source.pointers]
-        names += ["x_half"] if self.form.has_tangents else []
-        names += [*self.parameters(), *self.source.numbers]
-        sizes = [n for n in names if n in ("slot", "n_slots", "x_half", "dx_half")]
-        options = f"(do_not_specialize={sizes})".replace("'", '"') if sizes else ""
+        names = [*self.names(), *(["part"] if self.part == "part" else [])]
         return [
-            f"@triton.jit{options}",
-            "def kernel(",
+            decorator(names),
+            f"def {name}(",
             *[f"    {name}," for name in names],
             "):",
             f'    """{self.title} of {self.channels}x{self.irrep}, {self.source.title}.',
@@ -96,7 +105,7 @@ class Body(ABC):
     def _who_am_i(self) -> list[str]:
         lines = [
             "    receiver = tl.program_id(0).to(tl.int64)",
-            f"    u = tl.program_id(1) * {self.block} + tl.arange(0, {self.block})",
+            f"    u = {self.part} * {self.block} + tl.arange(0, {self.block})",
         ]
         lines += [f"    mask = u < {self.channels}"] if self.mask == "mask" else []
         lines += [
@@ -233,6 +242,12 @@ class Body(ABC):
 
 
 # -- text ----------------------------------------------------------------------------------------
+
+
+def decorator(names: list[str]) -> str:
+    """Of a function with these parameters: sizes change with the data, and compile nothing anew."""
+    sizes = [n for n in names if n in ("slot", "n_slots", "x_half", "dx_half")]
+    return "@triton.jit" + (f"(do_not_specialize={sizes})".replace("'", '"') if sizes else "")
 
 
 def along_b(path: Path, a: int, k: int) -> list[tuple[float, int]]:

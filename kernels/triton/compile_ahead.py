@@ -24,16 +24,21 @@ from fastequi._version import __version__
 from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.triton import launch, operators
 from fastequi.kernels.triton.form import Form
-from fastequi.kernels.triton.plan import options, plan
-from fastequi.kernels.triton.printer import print_kernel
+from fastequi.kernels.triton.plan import can_be_together, options, plan
 from fastequi.kernels.triton.step.kernels import KERNELS, parameter_type
 
 logger = logging.getLogger(__name__)
 
+#: The job of all steps of a pass side by side.
+TOGETHER = "together"
+
 
 @dataclass(frozen=True)
 class Job:
-    """A kernel of `step.kernels.KERNELS`, or of a convolution by its layer, form and number."""
+    """A kernel of `step.kernels.KERNELS`, or of a convolution by its layer, form and number.
+
+    The number may be TOGETHER.
+    """
 
     name: str
     dtype: str
@@ -55,8 +60,10 @@ def jobs_of(
         for form in (Form("forward", "table"), Form("vjp", "table")):
             texts = operators.text_of_layer(layer), operators.text_of_form(form)
             needs_dx = k > 0 or form.operation == "forward"
-            for n in range(len(plan(layer, form, dtype))):
-                job = Job(str(n), number, *texts, needs_dx, has_cutoff_scale, deterministic)
+            of_plan = layer, form, dtype
+            together = [TOGETHER] if can_be_together(*of_plan) else []  # takes longest
+            for name in [*together, *map(str, range(len(plan(*of_plan))))]:
+                job = Job(name, number, *texts, needs_dx, has_cutoff_scale, deterministic)
                 found[job] = None
     of_step = [name for name, kernel in KERNELS.items() if kernel.of_call]
     return [*found, *(Job(name, number) for name in of_step)]
@@ -78,8 +85,9 @@ def compile_job(job: Job, capability: int) -> None:
         _warm_up(function, arguments, options(capability) | kernel.options)
         return
     layer, form = operators.layer_of_text(job.layer), operators.form_of_text(job.form)
-    step = plan(layer, form, dtype)[int(job.name)]
-    function = launch.build(print_kernel(layer, step.group, form))
+    together = job.name == TOGETHER
+    number = 0 if together else int(job.name)
+    function = launch.launches(layer, form, dtype, together)[number].kernel
     own = {"cutoff_scale": dtype if job.is_scaled else None, "NEEDS_DX": job.needs_dx}
     own |= {"DETERMINISTIC": job.deterministic, **dict.fromkeys(("slot", "n_slots"), 1)}
     own |= dict.fromkeys(("sender", "row_start", "pair"), torch.int64)

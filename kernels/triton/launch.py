@@ -12,17 +12,26 @@ from torch import Tensor
 
 from fastequi.kernels.instructions import Instructions
 from fastequi.kernels.triton.form import Form
-from fastequi.kernels.triton.plan import LANES, Step, n_slots, options, plan
-from fastequi.kernels.triton.printer import print_kernel
+from fastequi.kernels.triton.plan import (
+    LANES,
+    TOGETHER_UP_TO,
+    Step,
+    can_be_together,
+    n_slots,
+    options,
+    plan,
+)
+from fastequi.kernels.triton.printer import print_kernel, print_together
 from fastequi.kernels.triton.step.kernels import KERNELS
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A step with its kernel; compiled when first launched."""
+    """A kernel, compiled when first launched: of a step, or of all steps of a plan."""
 
-    step: Step
     kernel: Any
+    n_blocks: int
+    step: Step | None
 
 
 @cache
@@ -41,11 +50,16 @@ def build(source: str) -> Any:
 
 
 @cache
-def launches(instructions: Instructions, form: Form, dtype: torch.dtype) -> tuple[Launch, ...]:
-    """The plan of a pass, printed and handed to Triton."""
+def launches(
+    instructions: Instructions, form: Form, dtype: torch.dtype, together: bool = False
+) -> tuple[Launch, ...]:
+    """The plan of a pass, printed and handed to Triton; in one launch where asked."""
+    steps = plan(instructions, form, dtype)
+    if together:
+        return (Launch(build(print_together(instructions, steps, form)), n_slots(steps), None),)
     return tuple(
-        Launch(step, build(print_kernel(instructions, step.group, form)))
-        for step in plan(instructions, form, dtype)
+        Launch(build(print_kernel(instructions, step.group, form)), step.n_blocks, step)
+        for step in steps
     )
 
 
@@ -64,22 +78,31 @@ def run(
     n_receivers = named["row_start"].shape[0] - 1
     if n_receivers == 0:
         return
-    planned = launches(instructions, form, named["x0"].dtype)
-    slots = n_slots(tuple(launch.step for launch in planned))
-    with torch.cuda.device_of(named["x0"]):
-        for launch in planned:
-            i, step = launch.step.group.input, launch.step
-            x = named[f"x{i}"]
-            dx = named.get(f"dx{i}", x)  # never written when dx is not needed
-            own: dict[str, Any] = {
-                "x": x, "dx": dx, "x_half": len(x) // 2, "dx_half": len(dx) // 2,
-                "slot": step.slot, "n_slots": slots, "cutoff_scale": None,
-                "NEEDS_DX": f"dx{i}" in named, "DETERMINISTIC": deterministic,
-            } | dict(named)  # fmt: skip
+    x0 = named["x0"]
+    is_small = n_receivers <= TOGETHER_UP_TO
+    together = is_small and can_be_together(instructions, form, x0.dtype)
+    slots = n_slots(plan(instructions, form, x0.dtype))
+    for_all = {"n_slots": slots, "cutoff_scale": None, "DETERMINISTIC": deterministic}
+    # where no dx is needed there is none, and nothing is written
+    for_all |= {"NEEDS_DX": "dx0" in named, **_without_gradients(named), **named}
+    with torch.cuda.device_of(x0):
+        for launch in launches(instructions, form, x0.dtype, together):
+            own = for_all if launch.step is None else for_all | _of_step(launch.step, for_all)
             names = launch.kernel.arg_names
-            first_number = len(names) - len(numbers)
-            arguments = [own[name] for name in names[:first_number]]
-            launch.kernel[n_receivers, step.n_blocks](*arguments, *numbers, **options_for(x))
+            arguments = [own[name] for name in names[: len(names) - len(numbers)]]
+            kernel = launch.kernel[n_receivers, launch.n_blocks]
+            kernel(*arguments, *numbers, **options_for(x0))
+
+
+def _without_gradients(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """x in the place of each dx."""
+    return {f"d{name}": tensor for name, tensor in named.items() if name[0] == "x"}
+
+
+def _of_step(step: Step, named: Mapping[str, Any]) -> dict[str, Any]:
+    """What its kernel calls x and dx."""
+    x, dx = named[f"x{step.group.input}"], named[f"dx{step.group.input}"]
+    return {"x": x, "dx": dx, "x_half": len(x) // 2, "dx_half": len(dx) // 2, "slot": step.slot}
 
 
 def run_small(name: str, arguments: Mapping[str, Any], grid: Sequence[int]) -> None:

@@ -24,6 +24,14 @@ MOST: dict[Operation, int] = {"forward": 130, "vjp": 130, "jvp": 112, "jvp_vjp":
 WIDE: dict[Operation, int] = {"forward": 100, "vjp": 145, "jvp": 110, "jvp_vjp": 110}
 
 
+#: Receivers up to which the steps of a pass are one launch. That takes the registers of the largest
+#: for all, so it is for systems that do not fill a GPU anyway: an H100 has room for about as many
+#: warps of 128 registers at a time. Not measured yet.
+TOGETHER_UP_TO = 2112
+#: Paths up to which that is compiled at all.
+PATHS_TOGETHER = 16
+
+
 def options(capability: int | None) -> dict[str, Any]:
     """How Triton compiles; capability is 90 for sm_90, None for what is not NVIDIA's.
 
@@ -64,6 +72,19 @@ def plan(
             steps.append(Step(Group(i, part, lanes * n), slot, columns // n))
             slot += columns // n
     return tuple(steps)
+
+
+def can_be_together(
+    instructions: Instructions, form: Form, dtype: torch.dtype, lanes: int = LANES
+) -> bool:
+    """Whether the steps of a plan may be one launch, side by side.
+
+    In dynamics, where no two of them add to the same features, and with few paths: with more it
+    would compile for longer than a start may take.
+    """
+    n_inputs, n_steps = len(instructions.irreps_in), len(plan(instructions, form, dtype, lanes))
+    few = len(instructions.paths) <= PATHS_TOGETHER
+    return form.source == "table" and 1 < n_inputs == n_steps and few
 
 
 def n_slots(steps: tuple[Step, ...]) -> int:

@@ -11,12 +11,12 @@ import torch
 
 from fastequi.irreps import Irreps
 from fastequi.kernels.instructions import EdgeParity, Instructions, make_instructions
-from fastequi.kernels.triton.body import Body
+from fastequi.kernels.triton.body import IMPORTS, Body, decorator
 from fastequi.kernels.triton.form import Form, Group, Operation
 from fastequi.kernels.triton.forward import Forward
 from fastequi.kernels.triton.jvp import JVP
 from fastequi.kernels.triton.jvp_vjp import JVPVJP
-from fastequi.kernels.triton.plan import plan
+from fastequi.kernels.triton.plan import Step, plan
 from fastequi.kernels.triton.vjp import VJP
 
 BODIES: dict[Operation, type[Body]] = {
@@ -37,6 +37,31 @@ FORMS = (
 def print_kernel(instructions: Instructions, group: Group, form: Form) -> str:
     """Source of the module whose function `kernel` computes the group."""
     return BODIES[form.operation](instructions, group, form).text()
+
+
+def print_together(instructions: Instructions, steps: tuple[Step, ...], form: Form) -> str:
+    """Source of the module whose function `kernel` does all steps of a pass, side by side.
+
+    Features are x0, x1, ... there, by the number of their irrep, and their gradients dx0, ...
+    """
+    functions, calls, numbered = [], [], {}
+    for k, step in enumerate(steps):
+        body = BODIES[form.operation](instructions, step.group, form, part="part")
+        i, end = step.group.input, step.slot + step.n_blocks
+        inside = [name.split(":")[0] for name in body.names()]
+        own = {"x": f"x{i}", "dx": f"dx{i}", "slot": str(step.slot)}
+        given = [own.get(name, name) for name in inside]
+        typed = (full.replace(name, to, 1) for full, name, to in zip(
+            body.names(), inside, given, strict=True))  # fmt: skip
+        numbered |= dict.fromkeys(name for name in typed if not name.isdigit())
+        functions += ["", "", *body.function(f"step{k}")]
+        calls += [
+            f"    {'elif' if k else 'if'} part < {end}:",
+            f"        step{k}({', '.join([*given, f'part - {step.slot}'])})",
+        ]
+    names = sorted(numbered, key=lambda name: "fp" in name)  # numbers come last
+    head = [decorator(names), f"def kernel({', '.join(names)}):", "    part = tl.program_id(1)"]
+    return "\n".join([IMPORTS, *functions, "", "", *head, *calls, ""])
 
 
 def print_source(instructions: Instructions, form: Form, dtype: torch.dtype = torch.float32) -> str:

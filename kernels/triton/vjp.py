@@ -68,7 +68,7 @@ class VJP(Body):
             *[f"f{axis} {'+=' if turning else '='} u{axis} * dlength" for axis in "xyz"],
             "own = e",
             "if DETERMINISTIC:  # each block of channels has its own slot, summed afterwards",
-            "    own = e * n_slots + slot + tl.program_id(1)",
+            f"    own = e * n_slots + slot + {self.part}",
             *[
                 f"add(dvectors + own * 3 + {i}, tl.sum(f{axis}), None, DETERMINISTIC)"
                 for i, axis in enumerate("xyz")

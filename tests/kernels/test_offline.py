@@ -27,6 +27,8 @@ REPRESENTATIVE = [
     "step sum_forces float32 sm_100",
     "step draw_noise sm_80",
     "step edge_vectors gfx942",
+    "step multiply float32 sm_100",
+    "step gate_vjp float64",
 ]
 
 
@@ -56,7 +58,8 @@ def test_the_record_is_complete_and_free_of_spills():
     for name, numbers in kernels.items():
         usage = Usage(**numbers)
         assert usage.spills == 0, name
-        assert usage.shared == 0 or "vjp" in name, name  # sums by atomics may change layout
+        # sums by atomics may change layout, tiles of a product pass through shared memory
+        assert usage.shared == 0 or "vjp" in name or "multiply" in name, name
         if "float32 sm_" in name:  # 12 warps of 32 fit on a multiprocessor, on Blackwell 10
             assert usage.registers <= (192 if "sm_100" in name else 168), name
 

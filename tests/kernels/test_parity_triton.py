@@ -97,6 +97,7 @@ def test_jvp(problem: Problem, dtype, has_tangents, accesses):
 def test_linear_out_in_ranges_of_receivers(name, source, deterministic, monkeypatch):
     monkeypatch.setattr(backend, "MESSAGES_AT_ONCE", 1)
     monkeypatch.setattr(backend, "ALIGNED", 2)
+    monkeypatch.setattr(launch, "TOGETHER_UP_TO", 0)  # a launch per input, as large systems have it
     problem = NAMED[name]
     n = problem.n_atoms
     ranges = list(backend._ranges(problem.instructions, n, torch.float64))

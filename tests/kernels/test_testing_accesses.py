@@ -38,6 +38,7 @@ def edit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]
             return source.replace(old, new)
 
         monkeypatch.setattr(launch, "print_kernel", edited)
+        monkeypatch.setattr(launch, "TOGETHER_UP_TO", 0)  # which are printed one by one
         launch.launches.cache_clear()
 
     yield replace

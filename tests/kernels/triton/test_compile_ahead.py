@@ -31,10 +31,11 @@ def test_what_layers_share_is_compiled_once():
     jobs = jobs_of(layers, torch.float64, True)
     of_layers = [job for job in jobs if job.layer]
     assert len(jobs) == len(set(jobs))
-    assert len(of_layers) == 2 * (1 + 2 + 2)  # first, middle, last: inputs 0e; 0e and 1o
+    # first, middle, last: inputs 0e; 0e and 1o, one by one and together
+    assert len(of_layers) == 2 * (1 + 3 + 3)
     assert all(job.dtype == "float64" for job in jobs)
     assert all(job.is_scaled for job in of_layers)
-    assert [job.needs_dx for job in of_layers if job.form.startswith("vjp")] == [False] + 4 * [True]
+    assert [job.needs_dx for job in of_layers if job.form.startswith("vjp")] == [False] + 6 * [True]
 
 
 def test_a_step_compiles_nothing():
