@@ -116,7 +116,7 @@ class RunningBatch:
             except TooUncertain:
                 raise
             except PhysicsError as error:
-                if len(self.everyone) == 1:
+                if len(self.everyone) == 1 or (error.system is None and len(self.systems) > 1):
                     raise
                 self._drop_(error, outputs)
                 continue
@@ -131,9 +131,10 @@ class RunningBatch:
         """Go on without the system that failed, after its last good frame and its error."""
         row, state = error.system or 0, self.simulation.state
         system = self.systems[row]
-        self.failed[str(system.index)] = {"step": state.step, "error": error.message}
+        message = error.message.replace(f" of system {row}", "")  # its folder says whose it is
+        self.failed[str(system.index)] = {"step": state.step, "error": message}
         path = outputs.write_frame(self.simulation, LAST_GOOD, row)
-        write_durably(path.with_name(ERROR), f"{error.message}\n".encode())
+        write_durably(path.with_name(ERROR), f"{message}\n".encode())
         outputs.drop(row)
         del self.systems[row]
         if self.systems:
