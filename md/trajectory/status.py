@@ -1,6 +1,7 @@
 """How far a run is, and whether it goes on: from what is in its directory, while it is written."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,19 @@ def status_of(directory: Path) -> Status:
 
 def _how_it_ended(directory: Path, step: int, steps: int) -> str:
     """Of a run without a summary of its last step."""
-    log, last_good = directory / LOG, directory / LAST_GOOD
-    if last_good.is_file() and last_good.stat().st_mtime >= log.stat().st_mtime:
+    if _step_of_frame(directory / LAST_GOOD) >= step:
         return "failed"
     return "stopped" if not steps or step < steps else "done"
+
+
+def _step_of_frame(path: Path) -> int:
+    """The step that an extxyz file of one frame is of; -1 where there is none."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            found = re.search(r"\bstep=(\d+)", [file.readline(), file.readline()][1])
+    except (OSError, ValueError):
+        return -1
+    return int(found[1]) if found else -1
 
 
 def _all_steps(config: dict[str, Any]) -> int:

@@ -39,9 +39,12 @@ def test_a_run_that_is_not_to_have_one(toml, command, tmp_path):
 
 
 def test_a_run_that_fails_says_so(toml, command, tmp_path):
-    path = toml(steps=200, ensemble="nve")
-    path.write_text(path.read_text().replace("timestep_fs = 4.0", "timestep_fs = 700.0"))
-    assert command("run", path).code == 3
+    path = toml(steps=200)
+    text = path.read_text().replace("temperature_K = 60.0", "temperature_K = [60.0, 1e8]")
+    path.write_text(text)
+    result = command("run", path)
+    assert result.code == 3, result.err
+    assert f"open in a browser: {tmp_path / 'run' / 'report.html'}" in result.out
     page = page_of(tmp_path / "run")
     assert page["progress"]["state"] == "failed"
     assert page["checks"][0]["text"].endswith("the last good frame is in last_good.extxyz")
@@ -49,7 +52,7 @@ def test_a_run_that_fails_says_so(toml, command, tmp_path):
 
 def test_a_run_that_is_stopped_says_so(toml, command, tmp_path, monkeypatch):
     def stop_half_way(setup):
-        setup.simulation.observers.append(_Stop())
+        setup.observers.append(_Stop(setup))
         return execute(setup)
 
     from fastequi.cli import run
@@ -66,9 +69,12 @@ def test_a_run_that_is_stopped_says_so(toml, command, tmp_path, monkeypatch):
 class _Stop:
     every = 30
 
+    def __init__(self, setup) -> None:
+        self.setup = setup
+
     def __call__(self, simulation) -> None:
         if simulation.state.step:
-            simulation.request_stop()
+            self.setup.request_stop()
 
 
 def test_a_page_that_cannot_be_made_is_no_failure_of_the_run(toml, command, monkeypatch):
