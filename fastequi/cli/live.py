@@ -4,6 +4,7 @@ Nothing of the disk is served but report.html; everything else is made of what i
 at that moment. What takes time is made again only when several times that time have passed.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
@@ -60,7 +61,9 @@ class Live:
     def _made(self, name: str) -> Data:
         folder = self.directory / name
         try:
-            data = self._make(folder)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # rows and frames are half written at any moment
+                data = self._make(folder)
         except FastEquiError as error:  # it has only begun, or a file is being replaced
             text = f"nothing to show yet: {error}"
             progress = {"state": "running", "share": 0.0, "text": text}

@@ -125,8 +125,9 @@ def analyze(
         frames = _of_stage(list(_frames(directory, progress)), stage)
         there = len(frames)
     else:
-        frames, there = _some_frames(directory, most_positions)
-        frames = _of_stage(frames, stage)
+        found, there = _some_frames(directory, most_positions)
+        frames = _of_stage(found, stage)
+        there = there * len(frames) // max(1, len(found))  # of this stage, as good as known
     times = [*(frame.info["time_ps"] for frame in frames), *log.get("time_ps", [])]
     if not times:
         raise InputError(f"{directory}: the run has not written a frame or a row of the log yet")

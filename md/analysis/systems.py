@@ -112,9 +112,9 @@ def _plots(systems: Sequence[System]) -> Iterator[dict[str, Any]]:
     """A picture for each of `_DRAWN`, with a curve for each system."""
     for name in _DRAWN:
         curves = {s.name: (s.rows["time_ps"], s.rows[name]) for s in systems if name in s.rows}
-        curves = {k: (t, y) for k, (t, y) in curves.items() if np.isfinite(y).any() and y.any()}
+        moves = any(np.ptp(y) > 1e-9 * np.abs(y).max() for _, y in curves.values())
         column = LOG_ANALYSES["thermodynamics"].column(name)
-        if curves and column:
+        if moves and column:
             yield {"title": column.meaning, "panels": [_panel(column.title, curves)]}
 
 

@@ -83,15 +83,15 @@ def read_log(path: str | Path, stage: str | None = None) -> dict[str, NDArray[np
 
 def stages_of_log(path: str | Path) -> list[str]:
     """The stages of a log.csv in their order; none where the run has none. As `read_log`."""
-    header, rows = _read(Path(path))
+    header, rows = _read(Path(path), warns=False)
     if STAGE not in header:
         return []
     place = header.index(STAGE)
     return list(dict.fromkeys(row[place] for row in rows if len(row) > place))
 
 
-def _read(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and whole rows."""
+def _read(path: Path, warns: bool = True) -> tuple[list[str], list[list[str]]]:
+    """Header and whole rows; whether to warn of one that is cut short."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -104,7 +104,7 @@ def _read(path: Path) -> tuple[list[str], list[list[str]]]:
         raise InputError(
             f"{path}: not a log of fastequi (its header is not {','.join(LOG_COLUMNS)})"
         )
-    if rest and whole:
+    if rest and whole and warns:
         warnings.warn(f"{path}: the last row is cut short, left out", stacklevel=2)
     return header, rows
 
