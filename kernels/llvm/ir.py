@@ -304,6 +304,18 @@ class Function:
         yield
         self._body += [f"  br label %{behind}", f"{behind}:"]
 
+    @contextmanager
+    def where_any_less(self, a: Value, b: Value) -> Iterator[None]:
+        """What follows only happens where a < b in some lane of two vectors of reals."""
+        self._count += 1
+        then, behind = f"then{self._count}", f"behind{self._count}"
+        lanes = self.emit(f"fcmp olt {a.type} {a.name}, {b.name}", "i1", a.lanes)
+        bits = self.emit(f"bitcast {lanes.type} {lanes.name} to i{a.lanes}", f"i{a.lanes}")
+        flag = self.emit(f"icmp ne i{a.lanes} {bits.name}, 0", "i1")
+        self._body += [f"  br i1 {flag.name}, label %{then}, label %{behind}", f"{then}:"]
+        yield
+        self._body += [f"  br label %{behind}", f"{behind}:"]
+
     def text(self) -> str:
         """The definition."""
         arguments = ", ".join(f"{p.type} {p.name}" for p in self.parameters)
