@@ -11,6 +11,7 @@ from ase.data import covalent_radii
 
 from fastequi.errors import PhysicsError
 from fastequi.md.checks import NAMED_AT_MOST, atom_name
+from fastequi.md.failures import FURTHEST_MOVE_A
 from fastequi.md.integrators import Integrator
 from fastequi.md.nearest import nearest_name, pair_name, pairs_within
 from fastequi.md.state import State
@@ -25,9 +26,6 @@ _SEARCH_RADIUS_A = 3.2
 #: Forces beyond it are rare in the hottest dynamics, and frequent in structures that are wrong.
 SUSPICIOUS_FORCE_eV_per_A = 50.0
 
-#: A first step that moves an atom so far cannot go well.
-FURTHEST_FIRST_MOVE_A = 0.5
-
 
 def check_first_step(state: State, integrator: Integrator) -> None:
     """Look at distances, forces and velocities at step 0, where dynamics are to begin.
@@ -41,11 +39,11 @@ def check_first_step(state: State, integrator: Integrator) -> None:
     dt = integrator.timestep_fs
     moves = dt * state.velocities.norm(dim=1) + 0.5 * dt**2 * acceleration
     furthest = int(moves.argmax())
-    if float(moves[furthest]) > FURTHEST_FIRST_MOVE_A:
+    if float(moves[furthest]) > FURTHEST_MOVE_A:
         force = float(state.forces[furthest].norm())
         speed = float(state.velocities[furthest].norm())
         raise PhysicsError(
-            "the simulation cannot start: its first step would move "
+            "the simulation failed at step 0, before it began: the first step would move "
             f"{atom_name(state, furthest)} by {float(moves[furthest]):.3g} Å: the force on it is "
             f"{force:.3g} eV/Å, its velocity {speed:.3g} Å/fs ({nearest_name(state, furthest)}). "
             'What may help: ensemble = "minimize" first; other positions or velocities; a smaller '

@@ -113,9 +113,9 @@ class Simulation:
             if not self.forces_are_current:
                 self.compute_forces_()
             if self.observe_start and self.state.step == 0:
+                self._call_observers()
                 with self._forces.timed("output"):
                     check_first_step(self.state, self.integrator)
-                self._call_observers()
             self.observe_start = False
             while steps > 0 and not self._stop_requested and not self._is_finished():
                 steps -= self.chunks.advance_(self.state, min(steps, self._steps_unobserved()))

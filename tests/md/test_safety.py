@@ -52,7 +52,7 @@ def test_each_limit_says_what_is_beyond_it_and_goes_back(
     message = str(caught.value)
     assert f"safety.{limit} = {value:g}: at step " in message
     assert message.startswith("system 1: ")
-    stopped = int(message.split("at step ")[1].split()[0])
+    stopped = int(message.split("at step ")[1].split(",")[0])
     assert stopped > 12
     assert f"the last good look was at step {stopped - 5}" in message
     assert simulation.state.step == stopped - 5
