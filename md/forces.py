@@ -74,8 +74,9 @@ class Forces:
         self.list_(state)
         with self.timed("model"):
             _take_(state, self.call(state.positions, state.cell))
-            while self._has_overflown():
+            while self.flags is not None and bool(self.flags & OVERFLOW):
                 self.renew_(state)
+                self.flags.zero_()
                 _take_(state, self.call(state.positions, state.cell))
             check_forces(state, failed, good.step, timestep_fs)
 
@@ -87,9 +88,6 @@ class Forces:
             _take_(state, self.call(state.positions, state.cell))
             if self.flags is None:
                 watch.forces_(state)
-
-    def _has_overflown(self) -> bool:
-        return self.flags is not None and bool(self.flags & OVERFLOW)
 
     def list_(self, state: State, anew: bool = False) -> None:
         """See that neighbour list and force call are good for a state; or make them for it."""
