@@ -3,6 +3,7 @@
 Blocks are one tensor per irrep, [atoms, 2l+1, channels].
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
@@ -10,14 +11,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fastequi.irreps import Irreps
+from fastequi.irreps import Irrep
 from fastequi.kernels.convolution.edges import Edges
 
 #: Blocks begin at multiples of so many numbers: of 128 bytes in float32.
 _ALIGNED = 32
 
 
-def new_blocks(irreps: Irreps, like: Tensor, *leading: int) -> list[Tensor]:
+def new_blocks(irreps: Iterable[tuple[int, Irrep]], like: Tensor, *leading: int) -> list[Tensor]:
     """Memory for blocks [*leading, 2l+1, channels], in one piece: one kernel finds them all."""
     shapes = [(*leading, ir.dim, mul) for mul, ir in irreps]
     sizes = [-(-prod(shape) // _ALIGNED) * _ALIGNED for shape in shapes]

@@ -25,11 +25,14 @@ from fastequi.model.interaction import Interaction
 from fastequi.model.linear import BlockLinear, SpeciesLinear
 
 
-class SendingPart(Part, Protocol):
-    """What senders send."""
+class MixingPart(Part, Protocol):
+    """Messages and features, mixed."""
 
-    def zeros(self, sent: Blocks) -> Blocks:
-        """Blocks of the same shapes, to add the gradient at what was sent to."""
+    def back(self, kept: Any, g: Blocks, is_first: bool) -> tuple[Blocks, Blocks, Blocks]:
+        """The gradients at m and x as `vjp`, and zeros to which that at s will be added.
+
+        The first layer needs neither of the last two.
+        """
         ...
 
 
@@ -37,8 +40,8 @@ class SendingPart(Part, Protocol):
 class LayerParts:
     """send: s from x; mix: y from m and x; gate: x' from y."""
 
-    send: "SendingPart"
-    mix: Part
+    send: Part
+    mix: "MixingPart"
     gate: Part
 
 
@@ -57,15 +60,16 @@ class PlainLayer:
             return layer.connected(y, x, species, attributes)
 
         return LayerParts(
-            _PlainSend(lambda x: layer.send(x, species)),
-            Differentiated(mix),
+            Differentiated(lambda x: layer.send(x, species)),
+            _PlainMix(mix),
             Differentiated(layer.activated),
         )
 
 
-class _PlainSend(Differentiated):
-    def zeros(self, sent: Blocks) -> Blocks:
-        return [torch.zeros_like(block) for block in sent]
+class _PlainMix(Differentiated):
+    def back(self, kept: Any, g: Blocks, is_first: bool) -> tuple[Blocks, Blocks, Blocks]:
+        gm, gx = self.vjp(kept, g)
+        return (gm, [], []) if is_first else (gm, gx, [torch.zeros_like(block) for block in gx])
 
 
 class CompiledLayer:
@@ -93,7 +97,7 @@ class CompiledLayer:
         linear_out = self.linear_out.of(order, attributes)
         return LayerParts(
             _Send(self.linear_in.of(order, attributes), scale, self.copies),
-            _Mix(linear_out, self.mixed, connection, self.copies),
+            _Mix(linear_out, self.mixed, connection, self.copies, self.layer.shapes.irreps_in),
             self.gate,
         )
 
@@ -135,11 +139,6 @@ class _Send:
         gradient.finish()
         return [dx]
 
-    def zeros(self, sent: Blocks) -> Blocks:
-        blocks = empty_like(self.linear.map.module.irreps_out, sent[0])
-        self._run(self.linear.map.kernels.cleared(blocks))
-        return blocks
-
     def _target(self, g: Blocks, onto: Blocks | None) -> Blocks:
         return empty_like(self.linear.map.module.irreps_in, g[0]) if onto is None else onto
 
@@ -166,12 +165,14 @@ class _Send:
 
 @dataclass(frozen=True)
 class _Mix:
-    """mixed  whether the convolution had linear_out behind it: then only its bias is missing"""
+    """mixed  whether the convolution had linear_out behind it: then only its bias is missing;
+    irreps  of x, and of what is sent"""
 
     linear_out: BoundLinear
     mixed: bool
     connection: BoundLinear | None
     copies: int
+    irreps: Irreps
 
     def forward(self, *inputs: Blocks) -> tuple[Blocks, Blocks]:
         summed, x = inputs
@@ -188,9 +189,18 @@ class _Mix:
         return y, stacks
 
     def vjp(self, kept: Blocks, g: Blocks, onto: Blocks | None = None) -> list[Blocks]:
-        todo, found = self._back(g)
+        gx = [] if self.connection is None else empty_like(self.irreps, g[0])
+        todo, gm = self._back(g, gx)
         self._kernels.run(todo)
-        return found
+        return [gm, gx]
+
+    def back(self, kept: Blocks, g: Blocks, is_first: bool) -> tuple[Blocks, Blocks, Blocks]:
+        both = [] if is_first else new_blocks([*self.irreps] * 2, g[0], *g[0].shape[:-2])
+        at_x, at_sent = both[: len(both) // 2], both[len(both) // 2 :]
+        gx = [] if self.connection is None else at_x
+        todo, gm = self._back(g, gx)
+        self._kernels.run([*self._kernels.cleared(at_sent), *todo])
+        return gm, gx, at_sent
 
     def jvp(self, kept: Blocks, *stacks: Blocks) -> tuple[Blocks, tuple[Blocks, ...]]:
         summed, x = stacks
@@ -200,13 +210,14 @@ class _Mix:
     def jvp_vjp(
         self, kept: tuple[Blocks, ...], g: Blocks, onto: Blocks | None = None
     ) -> list[Blocks]:
-        todo, found = self._back(g)
+        gx = [] if self.connection is None else empty_like(self.irreps, g[0])
+        todo, gm = self._back(g, gx)
         linears = [self.linear_out, *([self.connection] if self.connection else [])]
         gradients = [linear.gradient(of, g) for linear, of in zip(linears, kept, strict=False)]
         self._kernels.run([*todo, *(gradient.outer for gradient in gradients)])
         for gradient in gradients:
             gradient.finish()
-        return found
+        return [gm, gx]
 
     @property
     def _kernels(self) -> Any:
@@ -216,18 +227,16 @@ class _Mix:
         todo = [] if self.mixed else self.linear_out.forward(summed, y, add=False)
         return todo if self.connection is None else [*todo, *self.connection.forward(x, y, True)]
 
-    def _back(self, g: Blocks) -> tuple[list[Any], list[Blocks]]:
-        """What to run for the gradients at m and x, which it fills."""
-        irreps, todo = self.linear_out.map.module.irreps_in, []
+    def _back(self, g: Blocks, gx: Blocks) -> tuple[list[Any], Blocks]:
+        """What to run for the gradients at m, which it makes, and at x where it is given."""
         if self.mixed:
-            gm = self.linear_out.map.taken(g)
+            todo, gm = [], self.linear_out.map.taken(g)
         else:
-            gm = empty_like(irreps, g[0])
-            todo += self.linear_out.vjp(g, gm, add=False)
-        if self.connection is None:
-            return todo, [gm, []]
-        gx = empty_like(self.connection.map.module.irreps_in, g[0])
-        return [*todo, *self.connection.vjp(g, gx, add=False)], [gm, gx]
+            gm = empty_like(self.linear_out.map.module.irreps_in, g[0])
+            todo = self.linear_out.vjp(g, gm, add=False)
+        if self.connection is not None and gx:
+            todo = [*todo, *self.connection.vjp(g, gx, add=False)]
+        return todo, gm
 
 
 def empty_like(irreps: Irreps, block: Tensor) -> Blocks:

@@ -138,14 +138,13 @@ class BoundWalk:
         gate = parts.gate.forward(step.y)[1] if step.gate is None else step.gate
         (gy,) = parts.gate.vjp(gate, g)
         g.clear()
-        gm, gx = parts.mix.vjp(step.mix, gy)
+        gm, gx, gs = parts.mix.back(step.mix, gy, is_first=k == 0)
         sent, send = self._sent_again(k, steps, a) if step.sent is None else (step.sent, step.send)
         if not self.walk.training:
             steps.pop()
         del gate, gy, step
-        gs = parts.send.zeros(sent) if k else None
-        sums.add(gm, *self._arguments(k, a, sent, weights), dx=gs)
-        if gs is None:
+        sums.add(gm, *self._arguments(k, a, sent, weights), dx=gs or None)
+        if k == 0:
             return []
         del gm, sent
         if a.halo is not None:
