@@ -3,12 +3,12 @@
 import csv
 import json
 
-import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk
 
 from fastequi.md.trajectory.log import read_log
+from fastequi.md.trajectory.reader import read_trajectory
 
 KEYS = """
 optimizer = "{optimizer}"
@@ -54,7 +54,7 @@ def test_a_minimum_is_exit_code_0(minimize, command, tmp_path, optimizer):
     assert float(rows[-1]["largest_force_eV_per_A"]) <= 1e-5
     assert float(rows[-1]["largest_stress_GPa"]) <= 1e-5
     assert np.isnan(read_log(tmp_path / "run" / "log.csv")["temperature_K"]).all()
-    final = ase.io.read(tmp_path / "run" / "final.extxyz")
+    (final,) = read_trajectory(tmp_path / "run" / "final.extxyz")
     assert not final.has("momenta")  # dynamics from here draw velocities
     assert command("analyze", tmp_path / "run").code == 0
     result = command("run", minimize(tmp_path, optimizer), "--resume")

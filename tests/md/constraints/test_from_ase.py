@@ -12,9 +12,9 @@ from ase.constraints import FixAtoms, FixCartesian, FixCom, FixedPlane, FixScale
 
 from fastequi.errors import InputError
 from fastequi.md.constraints.from_ase import fix_, fixed_atoms, fixes_centre_of_mass, refused
-from fastequi.md.state import state_from_atoms, state_to_atoms
+from fastequi.md.state import EXACT_VELOCITIES, state_from_atoms, state_to_atoms
 from fastequi.md.structure import read_structure
-from fastequi.md.trajectory.extxyz import extxyz_text
+from fastequi.md.trajectory.extxyz import CHOSEN_COLUMNS, extxyz_text
 from fastequi.md.trajectory.h5md import H5mdFile, open_h5md, read_frame
 
 
@@ -87,9 +87,9 @@ def test_supercells_multiply_what_a_file_and_the_toml_fix(tmp_path: Path, name: 
 def test_our_own_files_keep_fixed_atoms(tmp_path: Path) -> None:
     atoms = silicon(FixAtoms([1, 6]))
     atoms.info.update(step=0, time_ps=0.0)
-    for exact in (True, False):
+    for columns in (CHOSEN_COLUMNS, (*CHOSEN_COLUMNS, EXACT_VELOCITIES), ()):
         path = tmp_path / "frame.extxyz"
-        path.write_text(extxyz_text(atoms, exact))
+        path.write_text(extxyz_text(atoms, columns))
         back = ase.io.read(path)
         assert isinstance(back, Atoms)
         assert np.flatnonzero(fixed_atoms(back)).tolist() == [1, 6]
