@@ -16,12 +16,9 @@ from fastequi.md.integrators import Integrator
 from fastequi.md.nearest import nearest_name, pair_name, pairs_within
 from fastequi.md.state import State
 
-#: Share of the sum of two covalent radii below which no two atoms ever are: H2, N2 and F2 have more
-#: than 0.77 of it, and the hottest dynamics stay above 0.65.
+#: Share of the sum of two covalent radii below which no two atoms are. Of the bonds of molecules,
+#: that of N2 has the least: 0.77 of it.
 CLOSEST_SHARE = 0.6
-
-#: Pairs are searched within this radius: 0.6 of the largest sum is 3.1 Å, of Cs and Fr.
-_SEARCH_RADIUS_A = 3.2
 
 #: Forces beyond it are rare in the hottest dynamics, and frequent in structures that are wrong.
 SUSPICIOUS_FORCE_eV_per_A = 50.0
@@ -56,8 +53,8 @@ def check_first_step(state: State, integrator: Integrator) -> None:
 
 def suspicions(state: State) -> list[str]:
     """Sentences about atoms that are too close to each other, and about the largest force."""
-    pairs = pairs_within(state, _SEARCH_RADIUS_A)
     radii = torch.from_numpy(covalent_radii)[state.atomic_numbers.to("cpu")]
+    pairs = pairs_within(state, CLOSEST_SHARE * 2.0 * float(radii.max()))
     share = pairs.distance / (radii[pairs.first] + radii[pairs.second])
     close = torch.nonzero(share < CLOSEST_SHARE).squeeze(1)
     close = close[share[close].argsort()].tolist()

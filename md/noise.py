@@ -101,7 +101,7 @@ def _mixed(z: int) -> int:
     """64 bits of which each depends on all those of `z`, one to one.
 
     The finaliser of SplitMix64: Steele, Lea & Flood, "Fast splittable pseudorandom number
-    generators" (OOPSLA 2014), figure 14.
+    generators" (OOPSLA 2014).
     """
     z &= _MASK64
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK64

@@ -144,7 +144,8 @@ class Progress:
         while not self._done.wait(_POLL_S):
             now_s, step = perf_counter(), self._step
             self._speedometer.update(step, now_s)
-            if step == printed_step or math.isnan(self._speedometer.steps_per_s):
+            # A minimisation may be at its end long before its steps are.
+            if step in (printed_step, self._total) or math.isnan(self._speedometer.steps_per_s):
                 continue
             pause_s = max(_LINE_S, 0.02 * (now_s - started_s))
             if (

@@ -2,10 +2,9 @@
 
 With F = exp(A), A symmetric, cell = cell(0) F and positions = y F. A minimiser sees rows of three
 numbers: y of each atom, and three more rows for each cell, u = L A, with the forces on them. As in
-ASE's FrechetCellFilter (which has it from Simon Batzner's and Chuin Wei Tan's work on cells), the
-force on A follows from the stress exactly, by the derivative of the matrix exponential. A symmetric
-A cannot turn a cell. L = sqrt(N) (V/N)^(1/3) makes cells about as stiff as the bonds of their
-atoms, whatever their size, so that one minimiser suits both.
+ASE's FrechetCellFilter, the force on A follows from the stress exactly, by the derivative of the
+matrix exponential. A symmetric A cannot turn a cell. L = sqrt(N) (V/N)^(1/3) makes cells about as
+stiff as the bonds of their atoms, whatever their size, so that one minimiser suits both.
 """
 
 from dataclasses import dataclass

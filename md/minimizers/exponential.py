@@ -27,7 +27,7 @@ def exp_derivative(a: Tensor, direction: Tensor) -> Tensor:
     """Derivative of the exponential at A in a direction, [systems, n, n].
 
     A corner of the exponential of a matrix of twice the size: Mathias, SIAM J. Matrix Anal. Appl.
-    17, 610 (1996), theorem 2.1. Its adjoint, which turns dE/d exp(A) into dE/dA, is that at A
+    17, 610 (1996). Its adjoint, which turns dE/d exp(A) into dE/dA, is that at A
     transposed.
     """
     n = a.shape[-1]

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from fastequi.md.minimizers.minimizer import Minimizer, Rows
 
-#: Of the paper's table 1 and ASE's FIRE2: first and largest time step, its growth and decay, the
-#: mixing of force into velocity and its decay, and the steps downhill before both change.
+#: Those of ASE's FIRE2: first and largest time step, its growth and decay, the mixing of force into
+#: velocity and its decay, and the steps downhill before both change.
 FIRST_DT, LARGEST_DT, SMALLEST_DT = 0.1, 1.0, 2e-3
 GROWTH, DECAY = 1.1, 0.5
 FIRST_MIXING, MIXING_DECAY = 0.25, 0.99
@@ -23,8 +23,8 @@ PATIENCE = 20
 
 @dataclass(frozen=True)
 class Fire(Minimizer):
-    """Its memory: velocity [rows, 3]; dt, mixing, downhill (steps since the last way uphill) and
-    whether it has begun [systems]."""
+    """Its memory: velocity [rows, 3]; dt, mixing, downhill (steps since the last way uphill)
+    [systems]."""
 
     name = "fire"
 
@@ -39,7 +39,7 @@ class Fire(Minimizer):
         }
 
     def displacement_(self, memory: dict[str, Tensor], forces: Tensor, rows: Rows) -> Tensor:
-        """Guénolé's algorithm 2."""
+        """Half a step back if this was uphill; a kick, the mixing, and a step."""
         velocity, dt, mixing = memory["velocity"], memory["dt"], memory["mixing"]
         power = rows.dot(forces, velocity)
         is_downhill, is_uphill = power > 0.0, power < 0.0  # neither, at rest

@@ -62,7 +62,7 @@ def test_what_cannot_be_held(toml, command):
     for keys, words in (
         (
             "fixed_atoms = [3, 32, 40]",
-            "system.fixed_atoms: got 32, 40; the structure has the atoms",
+            "ar.extxyz: got 32, 40; the structure has the atoms 0 to 31",
         ),
         ("fixed_atoms = [-1]", "fixed_atoms"),
         ("fixed_atoms = [1.5]", "fixed_atoms"),
