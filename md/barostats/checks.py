@@ -48,7 +48,9 @@ def check_cells(
             )
         elif open_axes:
             free = "".join(axis for axis in "xyz" if not _is_open(cell[pbc], "xyz".index(axis)))
-            way_out = f'barostat_axes = "{free}" leaves the rest alone' if free else "nvt-* can"
+            way_out = 'an ensemble that leaves cells alone, or coupling = "none" of minimize'
+            if free:
+                way_out = f'barostat_axes = "{free}" leaves the rest alone'
             problems.append(
                 f"system {k} is open along {', '.join(open_axes)}, where {ensemble} cannot change "
                 f"its cell; {way_out}"
