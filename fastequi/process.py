@@ -1,6 +1,8 @@
 """What a long run needs of its process: signals, sums in a fixed order, clear errors."""
 
+import os
 import signal
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,6 +64,8 @@ def stopping_on_signals(request_stop: Callable[[], None]) -> Iterator[None]:
 
     def stop(number: int, frame: Any) -> None:
         request_stop()
+        if number == signal.SIGHUP:
+            _leave_the_terminal()
         for name, handler in before.items():
             signal.signal(name, handler)
 
@@ -73,3 +77,12 @@ def stopping_on_signals(request_stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
+
+
+def _leave_the_terminal() -> None:
+    """Words for a terminal that is closed go nowhere; each would be an error. Files are kept."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            os.dup2(nowhere, descriptor)
+    os.close(nowhere)

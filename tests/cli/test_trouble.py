@@ -2,14 +2,20 @@
 
 import errno
 import os
+import pty
+import select
 import shutil
 import signal
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from run_files import records, wait_for
 
 from fastequi.storage import appending
+
+TOY = Path(__file__).with_name("toy_fastequi.py")
 
 
 def test_walltime_ends_with_a_checkpoint(toml, command, tmp_path, monkeypatch):
@@ -33,6 +39,23 @@ def test_a_closed_terminal_is_a_stop(toml, spawn, tmp_path):
     assert process.returncode == 75
     assert "after writing a checkpoint" in err
     assert list((directory / "checkpoints").iterdir())
+
+
+def test_a_terminal_that_is_really_closed(toml, tmp_path):
+    """Whoever writes to it gets an error; that is no reason for another exit code."""
+    path, directory = toml(steps=300), tmp_path / "run"
+    process, terminal = pty.fork()
+    if process == 0:
+        os.environ.update(TOY_DELAY_S="0.03", OMP_NUM_THREADS="1")
+        os.execv(sys.executable, [sys.executable, str(TOY), "run", str(path)])
+    end = time.monotonic() + 60
+    while not (directory / "log.csv").exists() and time.monotonic() < end:
+        if select.select([terminal], [], [], 0.05)[0]:
+            os.read(terminal, 4096)
+    os.close(terminal)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 75
+    assert len(list((directory / "checkpoints").iterdir())) >= 1
 
 
 def test_nohup_keeps_it_running(toml, spawn, tmp_path):
