@@ -168,7 +168,7 @@ def test_one_that_fails_does_not_stop_the_others(many, command, tmp_path):
         error = (folder / "error.txt").read_text()
         assert row["error"] == error.strip()
         assert "of system" not in error  # whose it is, says the folder
-        assert "moved" in error
+        assert "move" in error  # at step 0 it would, later it has
         frame = read(folder / "last_good.extxyz")
         assert isinstance(frame, Atoms)
         assert np.isfinite(frame.positions).all()
