@@ -255,11 +255,12 @@ def _prepare_directory(setup: Setup) -> None:
     directory = setup.directory
     if setup.checkpoint is None:
         empty_run_directory(directory)
+    # The mark of a run comes first: killed in the next moment, it can still be gone on with.
+    write_durably(directory / RESOLVED_CONFIG, to_toml(setup.config).encode())
     for batch in setup.batches:
         batch.checkpoints.mkdir(parents=True, exist_ok=True)
         if batch.resumed:
             set_aside_later(batch.checkpoints, batch.resumed.step)
-    write_durably(directory / RESOLVED_CONFIG, to_toml(setup.config).encode())
     for system in setup.systems if setup.has_many else ():
         folder = directory / system.folder
         folder.mkdir(exist_ok=True)

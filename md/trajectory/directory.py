@@ -84,7 +84,8 @@ def own_analysis_files(directory: Path) -> list[Path]:
 
 def check_is_run(directory: Path) -> None:
     """Raise InputError if a folder holds files but none that marks it as a run of fastequi."""
-    if directory.is_dir() and any(directory.iterdir()):
+    first = RESOLVED_CONFIG + ".tmp"  # all there is after a kill in the first moment of a run
+    if directory.is_dir() and any(path.name != first for path in directory.iterdir()):
         if not (directory / RESOLVED_CONFIG).is_file():
             raise InputError(
                 f"{directory}: does not look like a run of fastequi (it has no "
@@ -93,16 +94,21 @@ def check_is_run(directory: Path) -> None:
 
 
 def empty_run_directory(directory: Path) -> None:
-    """Remove from a folder what an earlier run wrote; all other files stay."""
+    """Remove from a folder what an earlier run wrote; all other files stay.
+
+    So does the mark of a run, which the next one replaces: killed half-way, the folder can still be
+    overwritten.
+    """
     check_is_run(directory)
     with naming_files(directory):
-        # The mark of a run goes last: killed half-way, the folder can still be overwritten.
         systems = _folders(directory, _SYSTEM)
         for folder in systems:
             for path in [*own_analysis_files(folder), *reversed(_own_files_here(folder))]:
                 path.unlink()
+        mark = directory / RESOLVED_CONFIG
         for path in [*own_analysis_files(directory), *reversed(_own_files_here(directory))]:
-            path.unlink()
+            if path != mark:
+                path.unlink()
         emptied = [*(folder / ANALYSIS for folder in systems), *systems]
         for folder in [*emptied, *_folders(directory / CHECKPOINTS, _BATCH)]:
             if folder.is_dir() and not any(folder.iterdir()):
