@@ -28,8 +28,8 @@ from fastequi.training.page import training_data
 
 #: Seconds between two looks of the browser, and what a look may cost, as a share of one core.
 REFRESH_S, SHARE = 2.0, 0.05
-#: Positions of frames that are analyzed, and that go to the viewer, at each look.
-_ANALYZED, _SHOWN = 20_000, 12_000
+#: Positions of frames that are analyzed, and that go to the viewer.
+_ANALYZED, _SHOWN = 40_000, 12_000
 #: Systems of one run that are looked at.
 _MOST_SYSTEMS = 32
 
@@ -51,12 +51,29 @@ class Live:
     def data(self, name: str = "") -> Data:
         """Of the whole, or of the part (a system, a member) that is called so."""
         with self._lock:
-            if monotonic() >= self._not_before_s.get(name, 0.0):
-                started_s = monotonic()
-                self._data[name] = self._made(name)
-                took_s = monotonic() - started_s
-                self._not_before_s[name] = monotonic() + max(0.5 * REFRESH_S, took_s / SHARE)
-            return self._data[name]
+            of_frames = self._kept(f"{name} frames", lambda: self._of_frames(name))
+            return self._kept(name, lambda: _together(self._made(name), of_frames))
+
+    def _kept(self, key: str, make: Callable[[], Data]) -> Data:
+        """What is made again only when it may cost its time again."""
+        if monotonic() >= self._not_before_s.get(key, 0.0):
+            started_s = monotonic()
+            self._data[key] = make()
+            took_s = monotonic() - started_s
+            self._not_before_s[key] = monotonic() + max(0.5 * REFRESH_S, took_s / SHARE)
+        return self._data[key]
+
+    def _of_frames(self, name: str) -> Data:
+        """What the trajectory of one system says, which takes longer than its log."""
+        folder = self.directory / name
+        try:
+            if self._make is _training or systems_of(folder) != [folder]:
+                return {}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return page_data(analyze(folder, most_positions=_ANALYZED), _SHOWN)
+        except FastEquiError:
+            return {}
 
     def _made(self, name: str) -> Data:
         folder = self.directory / name
@@ -78,6 +95,18 @@ class Live:
         """Names of systems or members that have pages of their own."""
         here = self.directory
         return {p.name for p in here.iterdir() if p.is_dir() and _is_part(p.name)}
+
+
+def _together(of_log: Data, of_frames: Data) -> Data:
+    """The page of a run, of what its log says now and its frames have said a while ago."""
+    if not of_frames:
+        return of_log
+    titles = {plot["title"] for plot in of_log.get("plots", [])}
+    plots = [plot for plot in of_frames["plots"] if plot["title"] not in titles]
+    return of_log | {
+        "title": of_frames["title"], "movie": of_frames["movie"], "note": of_frames["note"],
+        "plots": of_log.get("plots", []) + plots, "left_out": of_frames["left_out"],
+    }  # fmt: skip
 
 
 class Pace:
@@ -131,7 +160,7 @@ def _training(folder: Path) -> Data:
 def _run(folder: Path) -> Data:
     systems = systems_of(folder)
     if systems == [folder]:
-        return page_data(analyze(folder, most_positions=_ANALYZED), _SHOWN)
+        return page_data(analyze(folder, most_positions=0))
     looked_at = [
         system_of(replace(analyze(one, most_positions=0), frames=()))
         for one in systems[:_MOST_SYSTEMS]

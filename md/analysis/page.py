@@ -61,7 +61,7 @@ def _note(results: Results) -> str:
     if used == there:
         return ""
     return (
-        f"Curves of frames are made of {used} of {there}, evenly spaced; fastequi analyze "
+        f"Curves of frames are made of at most {used} of {there}, evenly spaced; fastequi analyze "
         f"{results.directory.name} takes all of them."
     )
 

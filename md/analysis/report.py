@@ -9,7 +9,7 @@ from fastequi.md.analysis.systems import System, system_of, write_systems_page
 from fastequi.md.trajectory.directory import REPORT
 
 #: Positions of all frames that are analyzed, in one system and in all together.
-MOST_POSITIONS = 150_000
+MOST_POSITIONS = 100_000
 #: Systems that get a page, and those whose log is read.
 MOST_PAGES, MOST_LOGS = 16, 200
 

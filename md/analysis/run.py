@@ -15,6 +15,7 @@ from ase import Atoms
 from fastequi.errors import FastEquiError, InputError
 from fastequi.md.analysis import ANALYSES, LOG_ANALYSES
 from fastequi.md.analysis.analysis import Analysis, Columns, Finding
+from fastequi.md.analysis.frames import spread_over
 from fastequi.md.analysis.table import read_csv
 from fastequi.md.analysis.thermodynamics import Average, averages, settled_ps
 from fastequi.md.disagreement import COLUMN
@@ -34,8 +35,10 @@ from fastequi.settings import read_toml
 #: Called with what is being done, how much of it is done, and of how much.
 Progress = Callable[[str, int, int], None]
 
-#: Atoms beyond which a glance leaves out what is made of frames: pairs alone would fill a memory.
-_MOST_ATOMS_AT_A_GLANCE = 20_000
+#: What pairs of atoms or waves cost at a glance: atoms beyond which it is left out, and how many
+#: times fewer frames it gets.
+_COSTLY = {"rdf": 20_000, "coordination": 20_000, "adf": 20_000, "structure_factor": 2_000}
+_SPARED = 8
 #: Times of frames and rows are multiples of the timestep; this is less than any, in ps.
 _SAME_TIME_PS = 1e-9
 
@@ -115,7 +118,7 @@ def analyze(
     stage           of a run that has some; the last that has begun, unless named: means over
                     several would be of nothing
     most_positions  of all frames together: of longer trajectories every k-th frame is used (of all
-                    times), none if it is 0, and of very large systems only to be shown
+                    times), none if it is 0; what takes longest gets fewer of them, or is left out
 
     Raises InputError for files that are not those of a run, and if nothing is left to analyze.
     """
@@ -149,14 +152,26 @@ def analyze(
     for path in sorted((directory / ANALYSIS).glob(f"*{ON_THE_FLY}")):
         results.on_the_fly[path.name.removesuffix(ON_THE_FLY)] = read_csv(path)
     results = _add_log(results, rows, frames)
-    if most_positions is not None and used and len(used[0]) > _MOST_ATOMS_AT_A_GLANCE:
-        why = f"{len(used[0])} atoms take a while: fastequi analyze {directory.name} has it"
-        results.left_out.update(dict.fromkeys(ANALYSES, why))
-        return results
     for name, analysis in ANALYSES.items():
-        counted = Counted(used, lambda done, total, name=name: progress(name, done, total))
+        if most_positions is not None and name in _COSTLY:
+            limit = _COSTLY[name]
+            if used and len(used[0]) > limit:
+                results.left_out[name] = _takes_a_while(directory, used)
+                continue
+            chosen = spread_over(used, max(1, most_positions // _SPARED // _atoms_in(used)))
+        else:
+            chosen = used
+        counted = Counted(chosen, lambda done, total, name=name: progress(name, done, total))
         _add(results, name, analysis, counted)
     return results
+
+
+def _atoms_in(frames: Sequence[Atoms]) -> int:
+    return max(1, len(frames[0])) if frames else 1
+
+
+def _takes_a_while(directory: Path, frames: Sequence[Atoms]) -> str:
+    return f"{len(frames[0])} atoms take a while: fastequi analyze {directory.name} has it"
 
 
 def _between(times: np.ndarray, begin: float, end: float) -> np.ndarray:

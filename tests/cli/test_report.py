@@ -113,3 +113,18 @@ def test_long_trajectories_are_thinned_and_say_so():
     assert movie["remark"] == "118 of 2000 frames; atoms are shown in the cell"
     assert movie["times_ps"][-1] == 0.1 * 1999
     assert len(json.dumps(movie)) < 3e6
+
+
+def test_a_glance_at_much_is_short(toml, command, tmp_path):
+    """What takes longest gets fewer frames; what many atoms make too long is left out."""
+    from fastequi.md.analysis.run import analyze
+
+    assert command("run", toml(steps=100)).code == 0
+    glance, whole = (analyze(tmp_path / "run", most_positions=most) for most in (10 * 32, None))
+    assert (len(glance.frames), glance.frames_there) == (7, 21)
+    assert len(whole.frames) == 21
+    assert set(glance.columns) == set(whole.columns)
+    assert len(glance.columns["msd"]["time_ps"]) == 7
+    none = analyze(tmp_path / "run", most_positions=0)
+    assert none.left_out["rdf"] == "there are no frames"
+    assert set(none.columns) == {"thermodynamics", "drift"}
