@@ -43,7 +43,7 @@ class TrainingFacts:
         atoms = ", ".join(f"{count} {symbol}" for symbol, count in self.atoms.items())
         nearest = ", ".join(f"{pair} {d:.3g}" for pair, d in self.shortest_A.items())
         lines = {
-            "trained on elements": atoms,
+            "atoms in training": atoms,
             "shortest distances": f"{nearest} Å" if nearest else "",
             "largest force": _with_unit(self.largest_force_eV_per_A, "eV/Å"),
             "temperatures": _range(self.temperatures_K, "K"),

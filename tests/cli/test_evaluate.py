@@ -98,6 +98,14 @@ def test_what_is_printed_and_written(model, waters, tmp_path, capsys):
     assert (tmp_path / "new" / "plots" / "parity-energy.png").is_file()
 
 
+def test_a_page(model, waters, tmp_path, capsys):
+    assert evaluate(model, tmp_path / "water.extxyz", "--report", tmp_path / "e.html") == 0
+    assert f"open in a browser: {tmp_path / 'e.html'}" in capsys.readouterr().out
+    page = (tmp_path / "e.html").read_text(encoding="utf-8")
+    for word in ("Errors by element (data frames)", "Errors by configuration", "Largest errors"):
+        assert word in page
+
+
 def test_several_files_and_units(model, waters, tmp_path, capsys):
     """The same labels in other units, by other names, are the same errors."""
     factor = units.mol / units.kcal

@@ -15,7 +15,7 @@ from fastequi.cli import main as cli
     ("arguments", "expected"),
     [
         (["rnu"], "Did you mean run?"),
-        (["run"], "requires an argument"),
+        (["run"], "name an md.toml"),
         (["run", "md.toml", "--resum"], "Did you mean --resume?"),
     ],
 )

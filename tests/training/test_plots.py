@@ -60,3 +60,13 @@ def test_many_points_are_thinned_out(potential, labelled_by, tmp_path, monkeypat
     found = evaluate(potential, Dataset(labelled_by(0.05), potential.cutoff))
     for path in plots.plot_parity(found, tmp_path):
         assert_png(path)
+
+
+def test_the_learning_rate_of_one_epoch_is_seen(tmp_path, monkeypatch):
+    """A line through one point is invisible."""
+    drawn = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: drawn.append(figure))
+    (tmp_path / "metrics.csv").write_text(f"{HEADER}\n1,20,0.01,90,100,30,,1\n")
+    plots.plot_learning_curve(tmp_path / "metrics.csv", tmp_path / "curve.png")
+    (line,) = drawn[0].axes[-1].lines
+    assert line.get_marker() == "o"
