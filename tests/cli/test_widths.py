@@ -2,13 +2,13 @@
 
 import csv
 import itertools
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 from ase.build import bulk
 
 from fastequi.kernels.llvm.target import VARIABLE, WIDTHS
@@ -38,16 +38,27 @@ WRITTEN = ("log.csv", "trajectory.extxyz", "final.extxyz")
 TOLERANCE = {"float32": 2e-6, "float64": 1e-13}
 
 
-def fastequi(width: int, *arguments: str | Path) -> str:
-    """Runs a command at a width; what it printed."""
+#: Commands one after another, for one start of torch.
+SEVERAL = (
+    "import json, sys; from fastequi.cli.main import run_command; "
+    "sys.exit(max([run_command(command) for command in json.loads(sys.argv[1])]))"
+)
+
+
+def fastequi(width: int, *commands: list[str | Path]) -> str:
+    """Runs commands at a width, in one process; what they printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "fastequi.cli.main", *map(str, arguments)],
+        [sys.executable, "-c", SEVERAL, json.dumps(commands, default=str)],
         env=os.environ | {VARIABLE: str(width), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {name: (directory / name).read_bytes() for name in WRITTEN}
 
 
 def column(path: Path, name: str) -> np.ndarray:
@@ -61,28 +72,33 @@ def assert_close(found: dict[int, np.ndarray], relative: float) -> None:
         assert apart <= relative, f"{a} and {b} bytes: {apart:.1e}"
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-def test_dynamics_and_a_restart(tmp_path: Path, dtype: str):
+def test_dynamics_and_a_restart(tmp_path: Path):
     """The second half of each run is taken again, from the checkpoint between."""
     bulk("Si", cubic=True).write(tmp_path / "silicon.extxyz")
-    energies = {}
+    energies = {dtype: {} for dtype in TOLERANCE}
     for width in WIDTHS:
-        directory, path = tmp_path / f"run-{width}", tmp_path / f"{width}.toml"
-        path.write_text(MD_TOML.format(directory=directory.name, dtype=dtype))
-        fastequi(width, "run", path)
-        whole = {name: (directory / name).read_bytes() for name in WRITTEN}
-        (directory / "checkpoints" / "step-000000020.safetensors").unlink()
-        assert "10 to 20" in fastequi(width, "run", path, "--resume")
-        assert {name: (directory / name).read_bytes() for name in WRITTEN} == whole
-        energies[width] = column(directory / "log.csv", "potential_energy_eV")
-        assert len(energies[width]) == 5
-    assert_close(energies, TOLERANCE[dtype])
+        paths = {dtype: tmp_path / f"{dtype}-{width}.toml" for dtype in TOLERANCE}
+        directories = {dtype: path.with_suffix("") for dtype, path in paths.items()}
+        for dtype, path in paths.items():
+            path.write_text(MD_TOML.format(directory=directories[dtype].name, dtype=dtype))
+        fastequi(width, *(["run", path] for path in paths.values()))
+        whole = {dtype: contents(directory) for dtype, directory in directories.items()}
+        for directory in directories.values():
+            (directory / "checkpoints" / "step-000000020.safetensors").unlink()
+        printed = fastequi(width, *(["run", path, "--resume"] for path in paths.values()))
+        assert printed.count("10 to 20") == len(paths)
+        for dtype, directory in directories.items():
+            assert contents(directory) == whole[dtype]
+            energies[dtype][width] = column(directory / "log.csv", "potential_energy_eV")
+            assert len(energies[dtype][width]) == 5
+    for dtype, tolerance in TOLERANCE.items():
+        assert_close(energies[dtype], tolerance)
 
 
 def test_a_step_of_training(train_toml, tmp_path: Path):
     losses = {}
     for width in WIDTHS:
         path = train_toml(epochs=1, directory=f"out-{width}", model='dtype = "float64"')
-        fastequi(width, "train", path)
+        fastequi(width, ["train", path])
         losses[width] = column(tmp_path / f"out-{width}" / "metrics.csv", "train_loss")
     assert_close(losses, 1e-12)

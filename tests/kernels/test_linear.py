@@ -19,8 +19,8 @@ BY_SPECIES = Segments(((0, 3), (3, 4), (4, 13)), (0, 1, 2))
 TOGETHER = Segments.one(13)
 
 
-@pytest.fixture(params=[1, 2, 3], autouse=True)
-def _shares(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=[1, 3], autouse=True)
+def n_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "n_threads", lambda: request.param)
 
 

@@ -17,23 +17,23 @@ from fastequi.kernels.llvm import compiler, threads
 from fastequi.kernels.testing import Problem, problems
 from fastequi.kernels.testing_operations import assert_forward_parity
 
-pytestmark = pytest.mark.widths
-
 DTYPES = (torch.float32, torch.float64)
 
 
-@pytest.fixture(params=[1, 2, 3], ids=lambda n: f"{n} threads")
+@pytest.fixture(params=[1, 3], ids=lambda n: f"{n} threads")
 def n_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(threads, "n_threads", lambda: request.param)
     return request.param
 
 
+@pytest.mark.widths
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("problem", problems(), ids=str)
 def test_fused(problem: Problem, dtype: torch.dtype, n_threads: int):
     assert_forward_parity(backend, problem, dtype)
 
 
+@pytest.mark.widths
 def test_result_does_not_depend_on_timing():
     """Bit for bit the same, run after run, with threads."""
     problem = problems()[6]

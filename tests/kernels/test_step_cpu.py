@@ -48,11 +48,11 @@ def skin_edges(graph: Graph, dtype: torch.dtype) -> SkinEdges:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("n_threads", [1, 3])
 def test_edges_within_the_cutoff(
-    dtype: torch.dtype, threads: int, on_threads: Callable[[int], None]
+    dtype: torch.dtype, n_threads: int, on_threads: Callable[[int], None]
 ):
-    on_threads(threads)
+    on_threads(n_threads)
     graph = list_of()
     found = skin_edges(graph, dtype)
     found.find()
@@ -82,12 +82,12 @@ def check_edges(found: SkinEdges, graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("n_threads", [1, 3])
 def test_forces_energies_and_virial(
-    dtype: torch.dtype, threads: int, on_threads: Callable[[int], None]
+    dtype: torch.dtype, n_threads: int, on_threads: Callable[[int], None]
 ):
     """Any dE/dr, given as the sums of threads, against the formula."""
-    on_threads(threads)
+    on_threads(n_threads)
     graph = list_of()
     found = skin_edges(graph, dtype)
     found.find()

@@ -41,9 +41,9 @@ def alone() -> dict[str, list]:
         return json.loads(json.dumps(measure(Team())))
 
 
-@pytest.mark.parametrize("processes", [2, 3])
-def test_gradients_and_training(tmp_path, alone, processes):
+def test_gradients_and_training(tmp_path, alone):
     """Also of a batch with fewer frames than processes. float64: to rounding."""
+    processes = 3  # two train in `test_the_command`
     process = torchrun(processes, WORKER, tmp_path)
     _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
