@@ -1,7 +1,7 @@
 """What atoms of a domain send to their ghosts on other ranks, and what comes back.
 
 The maps are made once per neighbour list of LAMMPS: who owns the atom of each ghost, by its id.
-A message holds the rows of all irreps of a layer.
+Ghosts stand in the order of the ranks that own them, so that a message is a piece of a block.
 """
 
 from collections.abc import Sequence
@@ -20,14 +20,12 @@ class Exchange:
 
     n_own    own atoms
     sent     [rows] int64, own atoms that others (or this rank itself) have as ghosts, by rank
-    ghosts   [ghosts] int64, ghosts sorted by the rank that owns them
-    n_sent, n_received   [ranks] int64, how many of them for and from each
+    n_sent, n_received   [ranks] int64, how many rows for and from each
     """
 
     comm: Any
     n_own: int
     sent: Tensor
-    ghosts: Tensor
     n_sent: NDArray[np.int64]
     n_received: NDArray[np.int64]
 
@@ -35,62 +33,56 @@ class Exchange:
         """With own atoms elsewhere: place [own atoms]."""
         return self if place is None else replace(self, sent=place[self.sent])
 
-    def completed(self, sent: list[Tensor]) -> list[Tensor]:
+    def completed(self, sent: Sequence[Tensor]) -> list[Tensor]:
         """Blocks [own atoms, ...] with those of ghosts behind."""
-        rows = torch.cat([block[self.sent].flatten(1) for block in sent], dim=1)
-        received = self._passed(rows, self.n_sent, self.n_received, len(self.ghosts))
         found = []
-        for block, part in zip(sent, _split(received, sent), strict=True):
-            whole = block.new_empty((self.n_own + len(self.ghosts), *block.shape[1:]))
+        n = self.n_own + int(self.n_received.sum())
+        for block in sent:
+            whole = block.new_empty((n, *block.shape[1:]))
             whole[: self.n_own] = block
-            whole[self.n_own + self.ghosts] = part
+            rows = block.index_select(0, self.sent)
+            self._pass(rows, self.n_sent, whole[self.n_own :], self.n_received)
             found.append(whole)
         return found
 
     def returned(self, gradient: Sequence[Tensor]) -> list[Tensor]:
-        """Blocks of own atoms, to which those of their ghosts are added, in the order of ranks."""
-        behind = [block[self.n_own :][self.ghosts].flatten(1) for block in gradient]
-        rows = torch.cat(behind, dim=1)
-        received = self._passed(rows, self.n_received, self.n_sent, len(self.sent))
-        parts = _split(received, gradient)
-        return [
-            block[: self.n_own].clone().index_add_(0, self.sent, part)
-            for block, part in zip(gradient, parts, strict=True)
-        ]
+        """Blocks of own atoms, to which those of their ghosts are added, in the order of ranks.
 
-    def _passed(
-        self, rows: Tensor, n_there: NDArray[np.int64], n_back: NDArray[np.int64], n_rows: int
-    ) -> Tensor:
-        """Rows [rows, width] to and from all ranks."""
-        width = rows.shape[1]
-        received = rows.new_empty((n_rows, width))
-        self.comm.Alltoallv(
-            [rows.contiguous().numpy(), n_there * width], [received.numpy(), n_back * width]
-        )
-        return received
+        They share the memory of what is given.
+        """
+        found = []
+        for block in gradient:
+            rows = block.new_empty((len(self.sent), *block.shape[1:]))
+            self._pass(block[self.n_own :], self.n_received, rows, self.n_sent)
+            found.append(block[: self.n_own].index_add_(0, self.sent, rows))
+        return found
+
+    def _pass(
+        self, rows: Tensor, n_there: NDArray[np.int64], into: Tensor, n_back: NDArray[np.int64]
+    ) -> None:
+        """Rows to all ranks, and theirs into memory; both lie in one piece."""
+        width = rows.shape[1:].numel()
+        self.comm.Alltoallv([rows.numpy(), n_there * width], [into.numpy(), n_back * width])
 
 
-def _split(rows: Tensor, blocks: Sequence[Tensor]) -> list[Tensor]:
-    """Rows [rows, width] as blocks of these shapes."""
-    shapes = [block.shape[1:] for block in blocks]
-    parts = rows.split([shape.numel() for shape in shapes], dim=1)
-    return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+def make_exchange(
+    comm: Any, ids: NDArray[np.int64], n_own: int
+) -> tuple[Exchange, NDArray[np.int64]]:
+    """(exchange, order [atoms]), from the ids [atoms] of own atoms, then of ghosts.
 
-
-def make_exchange(comm: Any, ids: NDArray[np.int64], n_own: int) -> Exchange:
-    """ids [atoms]: of own atoms, then of ghosts; every id has one owner."""
+    order: own atoms as they are, then ghosts by the rank that owns them. Every id has one owner.
+    """
     owner, row = _owners(comm, ids[:n_own])
     of_ghosts = owner[ids[n_own:]]
-    order = np.argsort(of_ghosts, kind="stable")
+    by_owner = np.argsort(of_ghosts, kind="stable")
     n_received = np.bincount(of_ghosts, minlength=comm.size).astype(np.int64)
     n_sent = np.empty_like(n_received)
     comm.Alltoall(n_received, n_sent)
-    wanted = np.ascontiguousarray(row[ids[n_own:]][order])
+    wanted = np.ascontiguousarray(row[ids[n_own:]][by_owner])
     sent = np.empty(int(n_sent.sum()), dtype=np.int64)
     comm.Alltoallv([wanted, n_received], [sent, n_sent])
-    return Exchange(
-        comm, n_own, torch.from_numpy(sent), torch.from_numpy(order), n_sent, n_received
-    )
+    order = np.concatenate([np.arange(n_own), n_own + by_owner])
+    return Exchange(comm, n_own, torch.from_numpy(sent), n_sent, n_received), order
 
 
 def _owners(comm: Any, own: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

