@@ -124,7 +124,7 @@ class _System:
         lane_atom = self._lanes(lanes)
         atom, shift = self._images(reach[1])
         found = self._lists(lane_atom, atom, shift, reach)
-        lists = [(counts, (rows + first_row).to(torch.int32)) for counts, rows in found]
+        lists = [(counts, rows.add_(first_row)) for counts, rows in found]
         shift = shift + self.wrap[atom]
         return lane_atom + first, self.wrap[lane_atom], atom + first, shift, lists
 
@@ -173,11 +173,12 @@ class _System:
             box = group.amin(dim=(0, 1))[None], group.amax(dim=(0, 1))[None]
             some = torch.nonzero(_distance2(images, *box)[0] <= reach[1] ** 2).squeeze(1)
             near_far = self._of_group(group, images[:, some], element[some], reach)
+            rows_of_some = some.to(torch.int32)
             for (counts, rows), (new_counts, columns) in zip(found, near_far, strict=True):
                 counts.append(new_counts)
-                rows.append(some[columns])
-        none = torch.empty(0, dtype=torch.int64, device=self.device)
-        return [(torch.cat([none, *c]), torch.cat([none, *r])) for c, r in found]
+                rows.append(rows_of_some[columns])
+        none = torch.empty(0, dtype=torch.int32, device=self.device)
+        return [(torch.cat([none.long(), *c]), torch.cat([none, *r])) for c, r in found]
 
     def _of_group(
         self, receivers: Tensor, images: Tensor, element: Tensor, reach: list[float]
