@@ -10,7 +10,6 @@ gates, these do it; else torch differentiates what is written there.
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from fastequi.engine.arrangement import Order
@@ -28,10 +27,11 @@ from fastequi.model.linear import BlockLinear, SpeciesLinear
 class MixingPart(Part, Protocol):
     """Messages and features, mixed."""
 
-    def back(self, kept: Any, g: Blocks, is_first: bool) -> tuple[Blocks, Blocks, Blocks]:
+    def back(self, kept: Any, g: Blocks, n_senders: int | None) -> tuple[Blocks, Blocks, Blocks]:
         """The gradients at m and x as `vjp`, and zeros to which that at s will be added.
 
-        The first layer needs neither of the last two.
+        n_senders: the atoms and those of others that they see; None in the first layer, which
+        needs neither of the last two.
         """
         ...
 
@@ -67,9 +67,11 @@ class PlainLayer:
 
 
 class _PlainMix(Differentiated):
-    def back(self, kept: Any, g: Blocks, is_first: bool) -> tuple[Blocks, Blocks, Blocks]:
+    def back(self, kept: Any, g: Blocks, n_senders: int | None) -> tuple[Blocks, Blocks, Blocks]:
         gm, gx = self.vjp(kept, g)
-        return (gm, [], []) if is_first else (gm, gx, [torch.zeros_like(block) for block in gx])
+        if n_senders is None:
+            return gm, [], []
+        return gm, gx, [block.new_zeros((n_senders, *block.shape[1:])) for block in gx]
 
 
 class CompiledLayer:
@@ -194,10 +196,10 @@ class _Mix:
         self._kernels.run(todo)
         return [gm, gx]
 
-    def back(self, kept: Blocks, g: Blocks, is_first: bool) -> tuple[Blocks, Blocks, Blocks]:
-        both = [] if is_first else new_blocks([*self.irreps] * 2, g[0], *g[0].shape[:-2])
+    def back(self, kept: Blocks, g: Blocks, n_senders: int | None) -> tuple[Blocks, Blocks, Blocks]:
+        both = [] if n_senders is None else new_blocks([*self.irreps] * 2, g[0], n_senders)
         at_x, at_sent = both[: len(both) // 2], both[len(both) // 2 :]
-        gx = [] if self.connection is None else at_x
+        gx = [] if self.connection is None else [block[: len(g[0])] for block in at_x]
         todo, gm = self._back(g, gx)
         self._kernels.run([*self._kernels.cleared(at_sent), *todo])
         return gm, gx, at_sent

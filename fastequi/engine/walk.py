@@ -138,8 +138,8 @@ class BoundWalk:
         gate = parts.gate.forward(step.y)[1] if step.gate is None else step.gate
         (gy,) = parts.gate.vjp(gate, g)
         g.clear()
-        gm, gx, gs = parts.mix.back(step.mix, gy, is_first=k == 0)
         sent, send = self._sent_again(k, steps, a) if step.sent is None else (step.sent, step.send)
+        gm, gx, gs = parts.mix.back(step.mix, gy, n_senders=len(sent[0]) if k else None)
         if not self.walk.training:
             steps.pop()
         del gate, gy, step
