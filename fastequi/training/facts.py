@@ -1,6 +1,7 @@
 """What the frames of a training are like, for the header of its model file."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ _ERRORS = ("energy_mae_meV_per_atom", "energy_rmse_meV_per_atom", "force_mae_meV
            "force_rmse_meV_per_A", "stress_mae_meV_per_A3", "stress_rmse_meV_per_A3")  # fmt: skip
 
 
-def facts_of(train: Dataset, results: Mapping[str, Mapping[str, Any]]) -> TrainingFacts:
-    """Of the training frames; results are the errors of each set, as summary.json has them."""
+def facts_of(train: Dataset) -> TrainingFacts:
+    """Of the training frames; `with_errors` adds what is known at the end."""
     frames = train.frames
     numbers = np.concatenate([frame.atomic_numbers for frame in frames])
     elements, counts = np.unique(numbers, return_counts=True)
@@ -28,9 +29,16 @@ def facts_of(train: Dataset, results: Mapping[str, Mapping[str, Any]]) -> Traini
         largest_force_eV_per_A=round(float(max(forces)), 4) if forces else None,
         temperatures_K=_ends(temperatures),
         volumes_A3_per_atom=_ends(volumes),
-        errors={name: {key: errors.get(key) for key in _ERRORS if errors.get(key) is not None}
-                for name, errors in results.items()},
-    )  # fmt: skip
+    )
+
+
+def with_errors(facts: TrainingFacts, results: Mapping[str, Mapping[str, Any]]) -> TrainingFacts:
+    """The same with the errors of each set, as summary.json has them."""
+    errors = {
+        name: {key: found[key] for key in _ERRORS if found.get(key) is not None}
+        for name, found in results.items()
+    }
+    return replace(facts, errors=errors)
 
 
 def _ends(values: list[float]) -> tuple[float, float] | None:

@@ -7,7 +7,9 @@ from typing import Any
 
 from fastequi._version import __version__
 from fastequi.data import Dataset, Frame
+from fastequi.model.facts import KEY
 from fastequi.training.config import TrainConfig
+from fastequi.training.facts import facts_of
 
 #: Settings that a continuation may change: how long it goes on, and with what it computes.
 _FREE = {
@@ -39,6 +41,7 @@ def provenance_of(config: TrainConfig, sets: Mapping[str, Dataset], seed: int) -
         "validated on": f"{len(sets['validation'])} frames",
         "training seed": str(seed),
         "trained with": f"fastequi {__version__}",
+        KEY: facts_of(sets["train"]).to_json(),
     }
     if config.model.start_from:
         facts["started from"] = Path(config.model.start_from).name

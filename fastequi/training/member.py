@@ -10,7 +10,7 @@ from fastequi.device import peak_memory_MB
 from fastequi.engine.loaded import loaded
 from fastequi.errors import InputError, Stopped
 from fastequi.kernels.backend import BACKENDS
-from fastequi.model.facts import KEY
+from fastequi.model.facts import KEY, training_facts
 from fastequi.model.file import ModelData, save_model
 from fastequi.plotting import why_no_plots
 from fastequi.process import reproducible, stopping_on_signals
@@ -18,7 +18,7 @@ from fastequi.storage.checkpoint import Checkpoint, check_fingerprint, latest_ch
 from fastequi.storage.durable import write_json
 from fastequi.training import directory as names
 from fastequi.training.evaluate import Evaluation, evaluate_sets
-from fastequi.training.facts import facts_of
+from fastequi.training.facts import with_errors
 from fastequi.training.page import write_training_page
 from fastequi.training.parallel import Team
 from fastequi.training.plots import plot_parity
@@ -110,7 +110,9 @@ class Member:
         device, dtype = self.trainer.network.device, config.model.dtype
         potential = loaded(model, names.MODEL, device, dtype, self.prepared.kernels)
         found = evaluate_sets(potential, self.prepared.data.sets(), count)
-        facts = facts_of(self.prepared.data.train, {n: e.results for n, e in found.items()})
+        facts = training_facts(model.provenance)
+        assert facts is not None
+        facts = with_errors(facts, {n: e.results for n, e in found.items()})
         told = model.provenance | {KEY: facts.to_json()}
         save_model(self.folder / names.MODEL, replace(model, provenance=told))
         if not why_no_plots():

@@ -13,6 +13,7 @@ from ase.io import iread, write
 from fastequi import load_model
 from fastequi.engine.committee import Committee
 from fastequi.errors import InputError, Stopped
+from fastequi.model.facts import training_facts
 from fastequi.model.file import read_model
 from fastequi.training import records
 from fastequi.training.config import load_train_config
@@ -143,12 +144,17 @@ def test_model_that_is_newer_than_the_checkpoint_is_put_back(train_toml, tmp_pat
     path = train_toml(tmp_path / "parts", epochs=2)
     run(path)
     model = tmp_path / "parts" / "out" / "model.safetensors"
-    expected = model.read_bytes()
+    expected = read_model(model).sha256
     model.write_bytes(b"of a later epoch")
     train_toml(tmp_path / "parts", epochs=5)
     with pytest.raises(Stopped):
         run(path, resume=True, watcher=StopAt(7))
-    assert model.read_bytes() == expected
+    found = read_model(model)
+    assert found.sha256 == expected
+    facts = training_facts(found.provenance)
+    assert facts is not None
+    assert facts.shortest_A  # known from the start; the errors come at the end
+    assert not facts.errors
 
 
 def test_damaged_checkpoint_the_one_before_is_used(train_toml, tmp_path, whole):
