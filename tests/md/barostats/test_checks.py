@@ -56,9 +56,7 @@ def test_the_axes_are_those_of_space() -> None:
     """A slab that lies across all of them has none that a barostat may change alone."""
     atoms = slab()
     atoms.rotate(40, (1, 1, 1), rotate_cell=True)
-    with pytest.raises(
-        InputError, match=r"open along x, y, z, .*; an ensemble that leaves cells alone"
-    ):
+    with pytest.raises(InputError, match=r"open along x, y, z, .*; an ensemble that leaves"):
         start(atoms, MartynaTobiasKlein(1.0, 300.0))
 
 
