@@ -72,7 +72,8 @@ def test_motion_backwards_retraces_motion_forwards(warm_argon: Atoms, coupling: 
     cell = state.cell.clone()
     simulation.run(150)
     assert float((state.positions - start).abs().max()) > 0.3
-    assert float((state.cell - cell).abs().max()) > 0.005
+    # A hundred thousand times further than it may miss its start.
+    assert float((state.cell - cell).abs().max()) > 0.002
     for rate in (state.velocities, *(state.extra[name] for name in (
         "strain_rate", "chain_velocity", "cell_chain_velocity"
     ))):  # fmt: skip
