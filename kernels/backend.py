@@ -74,6 +74,11 @@ class Backend:
         own = self.part("edge_sums")
         return EdgeSums(self.operations, vectors) if own is None else own(vectors, edges)
 
+    @property
+    def has_gradients_of_matrices(self) -> bool:
+        """Whether its products of linear maps have them, as training wants."""
+        return hasattr(self.part("linear"), "Outer")
+
     def part(self, name: str) -> Any:
         """Its compiled form of a part; None where it has none."""
         assert name in PARTS

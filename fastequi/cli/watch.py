@@ -24,10 +24,10 @@ def watch(directory: Path, /, *, host: str = "127.0.0.1", port: int = 8765) -> i
     if not 0 <= port < 65536:
         raise InputError(f"--port: got {port}; allowed: 0 to 65535")
     server = make_server(Live(directory), host, port)
-    print(f"http://{host}:{server.server_port}/ shows {directory}; Ctrl-C ends it", flush=True)
-    if not is_this_machine(host):
-        print("everyone who can reach this address can see it, without a password", flush=True)
     try:
+        print(f"http://{host}:{server.server_port}/ shows {directory}; Ctrl-C ends it", flush=True)
+        if not is_this_machine(host):
+            print("everyone who can reach this address can see it, without a password", flush=True)
         server.serve_forever(poll_interval=0.2)
     except KeyboardInterrupt:
         pass

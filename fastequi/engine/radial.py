@@ -151,7 +151,7 @@ def radial_networks(
     networks: Sequence[ScalarMLP], backend: Backend
 ) -> RadialNetworks | CompiledRadialNetworks:
     """As a backend does them."""
-    if backend.part("linear") is not None and CompiledRadialNetworks.can(networks):
+    if backend.has_gradients_of_matrices and CompiledRadialNetworks.can(networks):
         return CompiledRadialNetworks(networks, backend.part("linear"))
     return RadialNetworks(networks)
 

@@ -82,8 +82,8 @@ class Walk:
 
 def is_compiled(backend: Backend, training: bool) -> bool:
     """Whether a backend has compiled layers: for training, with the gradients of their weights."""
-    linear, gate = backend.part("linear"), backend.part("gate")
-    return bool(linear and gate) and (not training or hasattr(linear, "Outer"))
+    has_both = bool(backend.part("linear") and backend.part("gate"))
+    return has_both and (not training or backend.has_gradients_of_matrices)
 
 
 @dataclass(frozen=True)

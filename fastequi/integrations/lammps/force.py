@@ -4,6 +4,7 @@ LAMMPS owns the atoms, their domains, the integrators and the dumps. At every st
 given its own atoms and ghosts within one cutoff; `Exchange` passes features between layers.
 """
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -105,7 +106,11 @@ class Force:
                 print(f"step {step}, rank {self.comm.rank}: {error}", file=sys.stderr, flush=True)
             else:
                 traceback.print_exc()
-            self.comm.Abort(getattr(error, "exit_code", 1))
+            code = getattr(error, "exit_code", 1)
+            try:
+                self.comm.Abort(code)
+            finally:  # it may come back where another rank has ended them all already
+                os._exit(code)
 
     def _compute(self, n_own: int, f: NDArray[np.float64]) -> None:
         n = n_own + self.lmp.extract_setting("nghost")
