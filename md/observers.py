@@ -3,8 +3,8 @@
     Simulation(atoms, potential, integrator, observers=[(100, print_energy)])
 
 An observer is a function of the simulation with a number, `every`: it is called at step 0 and at
-every multiple. Two of a tuple are one; an object that has both is one, too. The tensors of a state are
-written in place as the simulation goes on: an observer that keeps one keeps a `clone()` of it.
+every multiple. Two of a tuple are one; an object that has both is one, too. The tensors of a state
+are written in place as the simulation goes on: an observer that keeps one keeps a `clone()` of it.
 """
 
 from collections.abc import Callable
