@@ -3,7 +3,7 @@
 Blocks are one tensor per irrep, [atoms, 2l+1, channels].
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
@@ -62,6 +62,21 @@ class Segments(NamedTuple):
         n = self.bounds[-1][1]
         later = tuple((begin + n, end + n) for begin, end in self.bounds)
         return Segments(self.bounds + later, self.matrices * 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Multiplication:
+    """y (+)= scale x @ matrix of each term; matrices [different ones, n_in, n_out] of each term.
+
+    One matrix may be without its first dimension.
+    """
+
+    terms: tuple[Term, ...]
+    segments: Segments
+    x: Sequence[Tensor]
+    matrices: Sequence[Tensor]
+    y: Sequence[Tensor]
+    add: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,12 +94,7 @@ def evaluate(
     potential = mean_of([fastequi.load_model(name, **options) for name in (model, *member)])
     check_evaluable(frames, potential)
     _print_plan(potential, frames, data)
-    started = perf_counter()
-    with Counter("neighbour lists") as progress:
-        dataset = Dataset(frames, potential.cutoff, progress)
-    with Counter("structures") as progress:
-        evaluation = run_evaluation(potential, dataset, progress, batch_size)
-    _print_result(evaluation, perf_counter() - started)
+    evaluation = _evaluated(potential, frames, batch_size)
     for path in _write(evaluation, _facts(potential, data), json, csv, plots):
         print(f"wrote {path}")
     if report:
@@ -107,6 +102,19 @@ def evaluate(
         write_document(evaluation_data(title, "errors of a model", evaluation), report)
         print(f"open in a browser: {report}")
     return 0
+
+
+def _evaluated(
+    potential: LoadedModel | Committee, frames: list[Frame], batch_size: int | None
+) -> Evaluation:
+    """The errors, printed; with counters while that lasts."""
+    started = perf_counter()
+    with Counter("neighbour lists") as progress:
+        dataset = Dataset(frames, potential.cutoff, progress)
+    with Counter("structures") as progress:
+        evaluation = run_evaluation(potential, dataset, progress, batch_size)
+    _print_result(evaluation, perf_counter() - started)
+    return evaluation
 
 
 def _check_options(

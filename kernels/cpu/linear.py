@@ -21,7 +21,7 @@ from fastequi.kernels.cpu.rows import Rows, cleared
 from fastequi.kernels.llvm import threads
 from fastequi.kernels.llvm.arguments import Named
 from fastequi.kernels.llvm.plan import Plan, PlannedCall
-from fastequi.kernels.parts import Segments, Term
+from fastequi.kernels.parts import Multiplication, Segments, Term
 
 __all__ = [
     "ACTIVATIONS", "Multiply", "Outer", "Rows", "cleared", "combine", "gathered", "run", "spread",
@@ -29,18 +29,8 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Multiply:
-    """y (+)= scale x @ matrix of each term; matrices [different ones, n_in, n_out] of each term.
-
-    One matrix may be without its first dimension.
-    """
-
-    terms: tuple[Term, ...]
-    segments: Segments
-    x: Sequence[Tensor]
-    matrices: Sequence[Tensor]
-    y: Sequence[Tensor]
-    add: bool
+class Multiply(Multiplication):
+    """As compiled calls for threads."""
 
     @property
     def dtype(self) -> torch.dtype:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastequi.kernels.parts import Segments, Term
+from fastequi.kernels.parts import Multiplication
 from fastequi.kernels.triton.memory import by_memory, made_once, memory_of, on_device, whole
 from fastequi.kernels.triton.plan import LANES
 from fastequi.kernels.triton.step.kernels import KERNELS
@@ -38,18 +38,8 @@ class Product(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Multiply:
-    """y (+)= scale x @ matrix of each term; matrices [different ones, n_in, n_out] of each term.
-
-    One matrix may be without its first dimension.
-    """
-
-    terms: tuple[Term, ...]
-    segments: Segments
-    x: Sequence[Tensor]
-    matrices: Sequence[Tensor]
-    y: Sequence[Tensor]
-    add: bool
+class Multiply(Multiplication):
+    """As products of one launch."""
 
     def products(self) -> Iterator[Product]:
         segments = list(zip(self.segments.bounds, self.segments.matrices, strict=True))

@@ -80,3 +80,4 @@ def test_a_run_that_goes_on_is_not_asked_again() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         simulation.run(1)
+    assert simulation.state.step == 6
