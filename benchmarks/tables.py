@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS
+from benchmarks.time_per_atom import draw
 
 README = Path(__file__).with_name("README.md")
 PICTURE = RESULTS / "time-per-atom.svg"
@@ -69,7 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
         return
     before, _, rest = README.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    drawn = draw(read(options.results, "peers"), read(options.results, "md"), PICTURE)
+    peers, md = (_placed(read(options.results, name)) for name in ("peers", "md"))
+    drawn = draw(peers, md, PICTURE)
     picture = f"![time per atom against size]({PICTURE.relative_to(README.parent)})\n" * drawn
     README.write_text(f"{before}{BEGIN}\n{text}\n{picture}{END}{after}")
 
@@ -104,6 +106,10 @@ def place(row: dict[str, Any]) -> str:
     name = f"{cpu['name']} {cpu['family']}/{cpu['model']}"
     shared = ", hyperthreads" if cpu["hyperthreads"] is True else ""
     return f"{name}, {cpu['instructions']}, {cpu['vector_bytes']} B{shared}"
+
+
+def _placed(rows: Rows) -> Rows:
+    return [{**row, "place": place(row)} for row in rows]
 
 
 def render(folder: Path) -> str:
@@ -165,38 +171,6 @@ def _cell(row: dict[str, Any] | None) -> str:
 
 def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def draw(peers: Rows, md: Rows, path: Path) -> bool:
-    """Time per atom against size, one line per model and provider; whether there was anything."""
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for row in peers:
-        if (row["metric"], row["unit"]) == ("time", "ms/atom"):
-            name = f"{row['kernel']}, {row['provider']} (ASE), {place(row)}"
-            lines.setdefault(name, []).append((row["x"], row["p50"]))
-    for row in md:
-        if (row["metric"], row["unit"], row["mode"]) == ("time", "us/atom/step", "nve"):
-            name = f"{row['kernel']}, dynamics, {place(row)}"
-            lines.setdefault(name, []).append((row["x"], row["p50"] * 1e-3))
-    if not lines:
-        return False
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "fastequi"  # the same picture, the same file
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7.5, 5), layout="constrained")
-    for name, points in sorted(lines.items()):
-        x, y = zip(*sorted(points), strict=True)
-        axes.loglog(x, y, "o-", markersize=4, label=name)
-    axes.set_xlabel("atoms")
-    axes.set_ylabel("time per atom and step in ms")
-    axes.grid(which="both", alpha=0.25)
-    axes.legend(fontsize="x-small")
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
-    return True
 
 
 if __name__ == "__main__":
