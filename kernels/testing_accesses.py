@@ -15,7 +15,7 @@ access belongs to one tensor however wrong its offset is. It is known who loads,
     nobody wrote         a number from memory that `poisoned_memory` has filled is loaded
 
 The interpreter runs programs one after the other, so that none of these need change a result
-there. It has no hooks for this: what is replaced inside are names of Triton 3.7 to 3.9 that may
+there. It has no hooks for this: what is replaced inside are names of Triton 3.5 to 3.9 that may
 change, and then nothing is counted.
 """
 
@@ -176,7 +176,7 @@ class _Memory:
     ) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
         """Real addresses, and the mask without what lies outside; faults are noted."""
         self.accesses.counts[kind] += 1
-        number = int(pointers.flat[0] >> _RANGE_BITS) - 1
+        number = (int(pointers.flat[0]) >> _RANGE_BITS) - 1
         tensor = self.tensors[number]
         size = tensor.element_size()
         index = (pointers.astype(np.int64) - _begin(number)) // size

@@ -101,7 +101,7 @@ class Evaluation:
         if known.sum() < ENERGIES_PER_SHIFT * len(elements):
             return None
         shares = atoms / self.n_atoms[:, None]
-        fitted, _, rank, _ = np.linalg.lstsq(shares[known], self.energy_errors[known])
+        fitted, _, rank, _ = np.linalg.lstsq(shares[known], self.energy_errors[known], rcond=None)
         shifts = dict(zip([chemical_symbols[z] for z in elements], fitted.tolist(), strict=True))
         return BesideShifts(
             self.energy_errors - shares @ fitted, shifts, is_unique=bool(rank == len(elements))

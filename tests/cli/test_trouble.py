@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ def test_walltime_ends_with_a_checkpoint(toml, command, tmp_path, monkeypatch):
     assert records(tmp_path / "parts" / "run") == records(tmp_path / "whole" / "run")
 
 
+@pytest.fixture
+def hangups_count() -> Iterator[None]:
+    """Also where the tests themselves were started by nohup, whose children ignore SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangups_count")
 def test_a_closed_terminal_is_a_stop(toml, spawn, tmp_path):
     directory = tmp_path / "run"
     process = spawn("run", toml(steps=200), TOY_DELAY_S="0.03")
@@ -41,6 +51,7 @@ def test_a_closed_terminal_is_a_stop(toml, spawn, tmp_path):
     assert list((directory / "checkpoints").iterdir())
 
 
+@pytest.mark.usefixtures("hangups_count")
 def test_a_terminal_that_is_really_closed(toml, tmp_path):
     """Whoever writes to it gets an error; that is no reason for another exit code."""
     path, directory = toml(steps=300), tmp_path / "run"

@@ -1,7 +1,6 @@
 """The Triton kernels compute what the reference computes: on a GPU, else in the interpreter."""
 
 from dataclasses import replace
-from importlib.metadata import version
 
 import pytest
 import torch
@@ -30,19 +29,6 @@ from fastequi.kernels.triton.form import Form
 from fastequi.kernels.triton.printer import FORMS
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def release(package: str) -> tuple[int, ...]:
-    """Major and minor number of what is installed."""
-    return tuple(int(part) for part in version(package).split(".")[:2])
-
-
-if DEVICE == "cpu" and release("triton") < (3, 7) and release("numpy") >= (2, 4):
-    pytest.skip(
-        "TRITON KERNELS ARE NOT CHECKED: Triton's interpreter before 3.7 fails with NumPy from 2.4 "
-        "on; pip install 'numpy<2.4', or a newer Triton where torch allows it",
-        allow_module_level=True,
-    )
 NAMED = {problem.name: problem for problem in problems()}
 IN_FLOAT32 = ("natural", "odd channels")
 

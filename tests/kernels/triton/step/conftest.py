@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -18,14 +17,6 @@ from fastequi.md.neighbors.build import build_edges
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 #: Positions, lattice vectors, periodicity.
 System = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-@pytest.fixture(autouse=True)
-def _interpreter() -> None:
-    """Triton 3.4's shifts what it is given in place, and fails on what reads it again."""
-    release = tuple(int(part) for part in version("triton").split(".")[:2])
-    if DEVICE == "cpu" and release < (3, 7):
-        pytest.skip("KERNELS OF A STEP ARE NOT CHECKED: the interpreter needs Triton 3.7 or newer")
 
 
 @pytest.fixture(autouse=True)
