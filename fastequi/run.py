@@ -13,6 +13,7 @@ import fastequi
 from fastequi.dispersion import with_dispersion
 from fastequi.engine.committee import mean_of
 from fastequi.errors import DiskError, PhysicsError, Stopped
+from fastequi.integrations.plumed import cut_back
 from fastequi.md.checks import check_atoms
 from fastequi.md.config import Config, to_toml
 from fastequi.md.disagreement import Disagreeing, TooUncertain
@@ -22,6 +23,7 @@ from fastequi.md.trajectory.directory import (
     CHECKPOINTS,
     FINAL,
     LAST_GOOD,
+    PLUMED,
     RESOLVED_CONFIG,
     SUMMARY,
     UNCERTAIN,
@@ -32,6 +34,7 @@ from fastequi.md.trajectory.directory import (
 )
 from fastequi.md.trajectory.outputs import Outputs
 from fastequi.process import naming, reproducible, stopping_on_signals
+from fastequi.running.biasing import bias_of, fingerprint_of_bias
 from fastequi.running.identity import LoadedModel, check_goes_on, fingerprint_of
 from fastequi.running.memory import Room, room_for, split
 from fastequi.running.running_batch import RunningBatch
@@ -139,6 +142,7 @@ def set_up(config: Config, resume: bool = False) -> Setup:
     with naming(f"system.structure: {structures}"):
         check_atoms([system.atoms for system in systems], potential)
     fingerprint = fingerprint_of(config, [system.atoms for system in systems], potential)
+    fingerprint |= fingerprint_of_bias(config)
     if resume:
         check_is_run(Path(config.output.directory))
     many = len(systems) > 1
@@ -149,7 +153,8 @@ def set_up(config: Config, resume: bool = False) -> Setup:
         checkpoint = in_present_format(found) if found else None
         if checkpoint:
             check_goes_on(checkpoint, fingerprint)
-        batches.append(RunningBatch(config, potential, members, folder, checkpoint))
+        bias = bias_of(config, systems, restart=checkpoint is not None)
+        batches.append(RunningBatch(config, potential, members, folder, checkpoint, bias))
     setup = Setup(config, potential, systems, batches, fingerprint, room)
     unfinished = [k for k, batch in enumerate(batches) if not is_finished(setup, batch)]
     setup.present = unfinished[0] if unfinished else 0
@@ -261,6 +266,8 @@ def _prepare_directory(setup: Setup) -> None:
         batch.checkpoints.mkdir(parents=True, exist_ok=True)
         if batch.resumed:
             set_aside_later(batch.checkpoints, batch.resumed.step)
+            if batch.bias is not None:
+                cut_back(directory / PLUMED, _lengths_of_bias(batch.resumed))
     for system in setup.systems if setup.has_many else ():
         folder = directory / system.folder
         folder.mkdir(exist_ok=True)
@@ -268,9 +275,16 @@ def _prepare_directory(setup: Setup) -> None:
         write_durably(folder / RESOLVED_CONFIG, to_toml(own).encode())
 
 
+def _lengths_of_bias(checkpoint: Checkpoint) -> dict[str, int]:
+    """Of PLUMED's files, by their places in its folder."""
+    start = f"{PLUMED}/"
+    offsets = checkpoint.offsets.items()
+    return {name.removeprefix(start): n for name, n in offsets if name.startswith(start)}
+
+
 def _open_outputs(setup: Setup, batch: RunningBatch) -> Outputs:
     """The observers that write files; those of other kinds join them here, too."""
-    model = setup.config.model
+    model, bias = setup.config.model, batch.bias
     return Outputs(
         setup.directory,
         [system.folder for system in batch.systems],
@@ -284,6 +298,7 @@ def _open_outputs(setup: Setup, batch: RunningBatch) -> Outputs:
         is_committee=isinstance(setup.potential, Disagreeing),
         disagreement_limit_eV_per_A=model.disagreement_limit_eV_per_A,
         on_disagreement=model.on_disagreement or "warn",
+        lengths_of_bias=bias and (lambda: {f"{PLUMED}/{k}": n for k, n in bias.lengths().items()}),
         **setup.config.output.model_dump(exclude={"directory", "report"}),
     )
 

@@ -15,6 +15,7 @@ built (`neighbors/list.py`).
 On a CPU a question costs nothing, and steps that are done again cost force calls: there a chunk is
 one step with its looks, unless asked otherwise. On a GPU it is a part of what a list lasts, and no
 longer than a person waits for a stop; a list that would not last is built before the chunk begins.
+A bias is asked at every step: with one, a chunk is one step everywhere.
 """
 
 import math
@@ -131,6 +132,8 @@ class Chunks:
 
     def _most(self, state: State) -> int:
         """Steps of the next chunk."""
+        if self._forces.bias is not None:
+            return 1
         is_free = state.device.type == "cpu"  # to ask
         if self._given is None and (is_free or self._forces.flags is None):
             return 1

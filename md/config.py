@@ -167,6 +167,15 @@ class OutputConfig(Section):
     report: bool = Field(default=True, description="report.html when the run ends")
 
 
+class PlumedConfig(Section):
+    """[plumed]: a bias, or collective variables to look at."""
+
+    input: Name = Field(
+        description="plumed.dat, relative to this file; PLUMED works in the folder plumed of the "
+        "output directory"
+    )
+
+
 class AnalysisConfig(Section):
     """[[analysis]]: accumulated while the run goes on, with no frames on disk."""
 
@@ -195,6 +204,7 @@ class Config(Section):
     neighbors: NeighborsConfig = NeighborsConfig()
     output: OutputConfig = OutputConfig()
     safety: SafetyConfig = SafetyConfig()
+    plumed: PlumedConfig | None = None
     stage: Annotated[tuple[StageConfig, ...], FROM_LIST] = ()
     analysis: Annotated[tuple[AnalysisConfig, ...], FROM_LIST] = ()
 
@@ -229,6 +239,7 @@ def load_config(
     absolute = partial(settings.absolute, folder=path.parent)
     settings.change_texts_(raw, "system", "structure", absolute)
     settings.change_texts_(raw, "output", "directory", absolute)
+    settings.change_texts_(raw, "plumed", "input", absolute)
     name = partial(settings.absolute_if_path, folder=path.parent)
     settings.change_texts_(raw, "model", "name", name)
     if device is not None:

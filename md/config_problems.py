@@ -59,6 +59,9 @@ _ALIASES = {
     "format": "trajectory_format",
     "traj_every": "trajectory_every",
     "restart_every": "checkpoint_every",
+    "plumed_input": "input",
+    "plumed_file": "input",
+    "plumedfile": "input",
 }
 
 #: Ensembles of other programs.
@@ -77,6 +80,7 @@ VOCABULARY = Vocabulary(
         "output.trajectory_columns": f"a list of any of {', '.join(CHOSEN_COLUMNS)}",
         "system.supercell": "three whole numbers above 0, for example [2, 2, 2]",
         "system.fixed_atoms": "a list of whole numbers from 0, for example [0, 1, 2]",
+        "plumed.input": "a file in quotes",
         "model.name": "a name or a path in quotes, or a list of two or more of them",
     },
 )
@@ -95,6 +99,9 @@ def file_problems(raw: dict[str, Any], existing: str, model_names: Sequence[str]
     yield from _committee_problem(raw)
     yield from _dispersion_problem(raw)
     yield from stage_problems(raw)
+    plumed = value_at(raw, ("plumed", "input"))
+    if isinstance(plumed, str) and plumed and not Path(plumed).is_file():
+        yield f"plumed.input: no file {plumed}"
     if isinstance(directory, str):
         yield from directory_problem(Path(directory), existing)
     yield from _analysis_problems(raw)

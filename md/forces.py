@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from fastequi.kernels.triton.step.flags import OVERFLOW
+from fastequi.md.bias import Bias
 from fastequi.md.failures import check_forces, check_motion, check_strain
 from fastequi.md.integrators import Integrator
 from fastequi.md.neighbors import NeighborList
@@ -39,12 +40,20 @@ class _Call:
 
 
 class Forces:
-    """potential, neighbors: its parts; phases_s: seconds spent in each."""
+    """potential, neighbors, bias: its parts; phases_s: seconds spent in each."""
 
-    def __init__(self, potential: Potential, integrator: Integrator, skin_A: float) -> None:
-        self.potential = potential
+    def __init__(
+        self,
+        potential: Potential,
+        integrator: Integrator,
+        skin_A: float,
+        bias: Bias | None = None,
+    ) -> None:
+        self.potential, self.bias = potential, bias
         self.neighbors = NeighborList(potential.cutoff, skin_A)
         self.phases_s = {"model": 0.0, "neighbors": 0.0, "integrate": 0.0, "output": 0.0}
+        if bias is not None:
+            self.phases_s["bias"] = 0.0
         self._integrator = integrator
         self._call: _Call | None = None
 
@@ -79,6 +88,9 @@ class Forces:
                 self.flags.zero_()
                 _take_(state, self.call(state.positions, state.cell))
             check_forces(state, failed, good.step, timestep_fs)
+        if self.bias is not None:
+            with self.timed("bias"):
+                self.bias.add_(state, failed, timestep_fs)
 
     def blind_(self, state: State, watch: Watch) -> None:
         """The same without a look, under the list as it is; what is wrong raises flags."""

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import torch
 from ase import Atoms
 
+from fastequi.errors import InputError
+from fastequi.md.bias import Bias
 from fastequi.md.checks import check_atoms, check_state
 from fastequi.md.chunk import Chunks
 from fastequi.md.first_step import check_first_step
@@ -60,12 +62,15 @@ class Simulation:
         observers: Sequence[Observer | tuple[int, Callable[["Simulation"], Any]]] = (),
         device: torch.device | str | None = None,
         chunk_steps: int | None = None,
+        bias: Bias | None = None,
     ) -> None:
         """Checks the structures; raises InputError naming everything that is wrong with them.
 
         A `State` is taken as it is, with its step and extra state, and is written into.
         chunk_steps: between two looks at the device; None for as many as are good there. Results
         do not depend on it. observers: see `fastequi.md.observers`.
+        bias: adds to the forces of one system, for example `fastequi.integrations.plumed.Plumed`;
+        energies contain it.
         """
         if isinstance(atoms, State):
             check_state(atoms, potential)
@@ -74,9 +79,11 @@ class Simulation:
             check_atoms(atoms, potential)
             state = state_from_atoms(atoms)
         self.state = state.to(device if device is not None else potential.device)
+        if bias is not None and self.state.n_systems > 1:
+            raise InputError(f"a bias is of one system; these are {self.state.n_systems}")
         self.integrator = integrator
         integrator.start_(self.state)
-        self._forces = Forces(potential, integrator, skin_A)
+        self._forces = Forces(potential, integrator, skin_A, bias)
         self.chunks = Chunks(integrator, self._forces, chunk_steps)
         self.observers: list[Observer] = [as_observer(each) for each in observers]
         self.forces_are_current = False
@@ -93,6 +100,10 @@ class Simulation:
     @potential.setter
     def potential(self, potential: Potential) -> None:
         self._forces.potential = potential
+
+    @property
+    def bias(self) -> Bias | None:
+        return self._forces.bias
 
     @property
     def neighbors(self) -> NeighborList:
@@ -119,6 +130,8 @@ class Simulation:
             self.observe_start = False
             while steps > 0 and not self._stop_requested and not self._is_finished():
                 steps -= self.chunks.advance_(self.state, min(steps, self._steps_unobserved()))
+                if self.bias is not None and self.bias.wants_stop:
+                    self.request_stop()
                 self._call_observers()
         finally:
             self.stopped, self._stop_requested = self._stop_requested, False

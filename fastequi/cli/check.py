@@ -1,6 +1,8 @@
 """`fastequi run --check`: one force call, and what a run would cost and write."""
 
 import math
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from fastequi.device import peak_memory_MB
@@ -9,6 +11,7 @@ from fastequi.md.trajectory.directory import (
     CHECKPOINTS,
     FINAL,
     LOG,
+    PLUMED,
     RESOLVED_CONFIG,
     SUMMARY,
     TRAJECTORIES,
@@ -19,6 +22,13 @@ from fastequi.running.summary import ns_per_day
 
 def print_check(setup: Setup) -> None:
     """Energy, largest force, pressure, memory, speed and the files, without writing any."""
+    with TemporaryDirectory() as folder:
+        if setup.batch.bias is not None:
+            setup.batch.bias.directory = Path(folder)
+        _print_check(setup)
+
+
+def _print_check(setup: Setup) -> None:
     simulation, output = setup.simulation, setup.config.output
     simulation.compute_forces_()
     largest = simulation.state.forces.norm(dim=1).max()
@@ -43,6 +53,8 @@ def print_check(setup: Setup) -> None:
     )
     files = [RESOLVED_CONFIG, LOG, TRAJECTORIES[output.trajectory_format], FINAL,
              f"{CHECKPOINTS}/", SUMMARY]  # fmt: skip
+    if setup.batch.bias is not None:
+        files.append(f"{PLUMED}/")
     print(f"would write to {output.directory}: {', '.join(files)}")
     print("all is well; nothing was written")
 

@@ -66,9 +66,19 @@ def describe(setup: Setup, resume: bool) -> dict[str, str]:
         "kernels": f"{potential.kernels} ({potential.kernels_reason})",
         "device": _device(potential.device),
         **_describe_dynamics(setup, resume),
+        **_describe_bias(setup),
         "output": f"{output.directory}: log every {output.log_every}, {output.trajectory_format} "
         f"every {output.trajectory_every}, checkpoint every {output.checkpoint_every} steps",
     }
+
+
+def _describe_bias(setup: Setup) -> dict[str, str]:
+    bias = setup.batch.bias
+    if bias is None:
+        return {}
+    on_cpu = setup.potential.device.type == "cpu"
+    where = "" if on_cpu else "; it is asked on the host: forces come there and go back each step"
+    return {"bias": f"PLUMED, {bias.input}, in {bias.directory}{where}"}
 
 
 def _describe_one(setup: Setup) -> dict[str, str]:

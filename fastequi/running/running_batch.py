@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fastequi.errors import PhysicsError
+from fastequi.integrations.plumed import Plumed
 from fastequi.md.config import Config, DynamicsConfig, Stage
 from fastequi.md.disagreement import TooUncertain
 from fastequi.md.integrators import Integrator
@@ -39,6 +40,7 @@ class RunningBatch:
     stage        number of the present stage, from 0
     simulation   of the present stage
     checkpoints  the folder of its checkpoints
+    bias         what is added to the forces of the only system, if anything is
     resumed      the checkpoint that it goes on from; None at the beginning
     """
 
@@ -49,9 +51,10 @@ class RunningBatch:
         systems: Sequence[System],
         checkpoints: Path,
         resumed: Checkpoint | None = None,
+        bias: Plumed | None = None,
     ) -> None:
         """Ready to run. Raises InputError for systems that a stage cannot take."""
-        self.config, self.potential = config, potential
+        self.config, self.potential, self.bias = config, potential, bias
         self.everyone, self.checkpoints, self.resumed = list(systems), checkpoints, resumed
         everyone = tuple(system.index for system in systems)
         progress = progress_of(resumed) if resumed else Progress(systems=everyone)
@@ -120,7 +123,8 @@ class RunningBatch:
                     raise
                 self._drop_(error, outputs)
                 continue
-            if self.stop_requested:
+            if self.simulation.stopped:
+                self.stop_requested = True  # by a bias
                 return
             self._end_stage_(outputs)
             if not self.systems or self.stage + 1 == len(self.config.stages):
@@ -197,7 +201,9 @@ class RunningBatch:
 
     def _simulation(self, state: State) -> Simulation:
         skin_A = self.config.neighbors.skin_A
-        simulation = Simulation(state, self.potential, self._integrator(), skin_A=skin_A)
+        simulation = Simulation(
+            state, self.potential, self._integrator(), skin_A=skin_A, bias=self.bias
+        )
         simulation.begin = self._begin
         return simulation
 

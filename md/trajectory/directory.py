@@ -18,6 +18,8 @@ ERROR = "error.txt"
 SUMMARY = "summary.json"
 CHECKPOINTS = "checkpoints"
 ANALYSIS = "analysis"
+#: Where PLUMED works; everything in it is its own.
+PLUMED = "plumed"
 ANALYSIS_JSON = "analysis.json"
 REPORT = "report.html"
 #: How the files of [[analysis]] end, after the name of the analysis.
@@ -63,7 +65,8 @@ def _own_files_here(directory: Path) -> list[Path]:
     folders = [directory / CHECKPOINTS, *_folders(directory / CHECKPOINTS, _BATCH)]
     checkpoints = [path for folder in folders for path in own_checkpoints(folder)]
     on_the_fly = sorted((directory / ANALYSIS).glob(f"*{ON_THE_FLY}"))
-    return [*(path for path in named if path.is_file()), *on_the_fly, *checkpoints]
+    of_plumed = sorted(path for path in (directory / PLUMED).rglob("*") if path.is_file())
+    return [*(path for path in named if path.is_file()), *on_the_fly, *of_plumed, *checkpoints]
 
 
 def _folders(directory: Path, name: re.Pattern[str]) -> list[Path]:

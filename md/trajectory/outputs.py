@@ -10,6 +10,7 @@ from typing import Any
 
 from ase import Atoms
 
+from fastequi.md import bias
 from fastequi.md.analysis.accumulators.on_the_fly import Asked, OnTheFly
 from fastequi.md.disagreement import COLUMN, DisagreementWatch, largest_disagreement
 from fastequi.md.observers import thermodynamics_of_all
@@ -22,7 +23,7 @@ from fastequi.md.trajectory.system_files import SystemFiles
 from fastequi.md.trajectory.writer import BackgroundWriter
 from fastequi.storage.appending import RecordFile
 from fastequi.storage.checkpoint import Checkpoint, write_checkpoint
-from fastequi.storage.durable import write_durably
+from fastequi.storage.durable import fsync, write_durably
 
 
 @dataclass
@@ -69,6 +70,7 @@ class Outputs:
         is_committee: bool = False,
         disagreement_limit_eV_per_A: float | None = None,
         on_disagreement: str = "warn",
+        lengths_of_bias: Callable[[], Mapping[str, int]] | None = None,
     ) -> None:
         """Start new files, or cut those of a checkpoint back to where it was.
 
@@ -79,13 +81,16 @@ class Outputs:
         more_columns  of the log, that the ensembles of the run have on top
         is_committee  whether the potential offers `disagreement`, which goes into the log; above
                       the limit, if there is one, on_disagreement says what happens
+        lengths_of_bias  bytes of the files that the bias of the only system has written, by their
+                      places in the directory; None without a bias, which has a column of the log
 
         Raises InputError if a file is missing, too short or cannot be written.
         """
         self.directory, self.checkpoints, self.stage = directory, checkpoints, stage
         self._fingerprint, self._progress, self._kept = fingerprint, progress, checkpoints_kept
-        self._more_columns = more_columns
-        self._columns = [*more_columns, *[COLUMN] * is_committee, *[STAGE] * (stage is not None)]
+        self._more_columns, self._lengths_of_bias = more_columns, lengths_of_bias
+        more = {bias.COLUMN: lengths_of_bias, COLUMN: is_committee, STAGE: stage is not None}
+        self._columns = [*more_columns, *(name for name, is_there in more.items() if is_there)]
         watched = disagreement_limit_eV_per_A is not None
         self._folders, self._systems = list(folders), []
         for folder in folders:
@@ -163,6 +168,8 @@ class Outputs:
         rows = thermodynamics_of_all(simulation)
         more = largest_disagreement(simulation)
         stage = {} if self.stage is None else {STAGE: self.stage}
+        if simulation.bias is not None:
+            stage |= {bias.COLUMN: simulation.bias.energy_eV}
         none = dict.fromkeys(self._more_columns, math.nan)  # of the ensembles of other stages
         records = [
             none | row | disagreement | stage for row, disagreement in zip(rows, more, strict=True)
@@ -208,6 +215,7 @@ class Outputs:
         )
         systems = list(zip(self._folders, self._systems, strict=True))
         on_the_fly = list(self._on_the_fly)
+        of_bias = dict(self._lengths_of_bias()) if self._lengths_of_bias else {}
 
         def write() -> None:
             offsets = {
@@ -215,6 +223,9 @@ class Outputs:
                 for folder, system in systems
                 for name, offset in system.sync().items()
             }
+            for name in of_bias:
+                fsync(self.directory / name)
+            offsets |= of_bias
             more = {name: t for one in on_the_fly for name, t in one.tensors().items()}
             written = replace(checkpoint, tensors=checkpoint.tensors | more, offsets=offsets)
             write_checkpoint(self.checkpoints, written, self._kept)
