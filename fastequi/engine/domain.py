@@ -49,9 +49,19 @@ class DomainCall:
     @torch.no_grad()
     def __call__(self, positions: Tensor) -> DomainPrediction:
         """positions [atoms, 3] in Å, float64, ghosts where they are."""
-        engine, graph = self.engine, self.cut.graph(positions, self.graph.cell)
-        vectors, dtype = edge_vectors(graph), engine.network.dtype
-        scale = engine.cutoff_scale(graph)
+        graph = self.cut.graph(positions, self.graph.cell)
+        vectors = edge_vectors(graph)
+        energies, gradient = self.of_edges(graph, vectors)
+        forces = torch.zeros_like(positions).index_add_(0, graph.edge_dst, gradient)
+        forces.index_add_(0, graph.edge_src, -gradient)
+        return DomainPrediction(energies, forces, vectors.T @ gradient)
+
+    @torch.no_grad()
+    def of_edges(self, graph: Graph, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """(energies [own atoms] in eV, dE/dr [edges, 3] in eV/Å), float64, of the same atoms with
+        edges of these vectors [edges, 3] in Å, in the order of their receivers."""
+        engine = self.engine
+        dtype, scale = engine.network.dtype, engine.cutoff_scale(graph)
         a = arrange(graph, self.order, vectors, dtype, scale, self.halo)
         found = self.walk.energies(a, engine.tables, lean=self.n_own > LEAN_FROM)
         energies = a.atoms_back(found[0])
@@ -59,10 +69,7 @@ class DomainCall:
         if engine.network.spec.zbl:
             more, slope = repulsion(engine.network, graph, vectors)
             energies, gradient = energies + more[: self.n_own], gradient + slope
-        gradient = gradient.to(torch.float64)
-        forces = torch.zeros_like(positions).index_add_(0, graph.edge_dst, gradient)
-        forces.index_add_(0, graph.edge_src, -gradient)
-        return DomainPrediction(energies.to(torch.float64), forces, vectors.T @ gradient)
+        return energies.to(torch.float64), gradient.to(torch.float64)
 
     def shortest_distance_A(self) -> float:
         """Of all pairs at the last call, in Å; infinite where the list has none."""

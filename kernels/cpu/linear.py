@@ -236,7 +236,8 @@ def _split(n_rows: int, share: int, shares: int) -> tuple[int, int]:
 @functools.lru_cache(maxsize=1024)
 def _cuts(name: str, bounds: tuple[tuple[int, int], ...], shares: int) -> dict[str, int]:
     """Where shares begin and end in each segment."""
-    cuts = [bounds[-1][1] * share // shares for share in range(shares + 1)]
+    last = bounds[-1][1] if bounds else 0  # of no rows where there are no atoms
+    cuts = [last * share // shares for share in range(shares + 1)]
     return {
         f"{name}cut{s}.{share}": min(max(cut, begin), end)
         for s, (begin, end) in enumerate(bounds)
