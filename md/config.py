@@ -187,7 +187,7 @@ class AnalysisConfig(Section):
     )
     bins: Count | None = Field(default=None, description="rdf: 200 of distance; adf: 180 of angle")
     lags: Count | None = Field(
-        default=None, description="msd, vacf: up to so many frames later, 200"
+        default=None, description="msd, vacf: up to so many frames later, 200; viscosity: 1000"
     )
 
     def settings(self) -> dict[str, float | int]:

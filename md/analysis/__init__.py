@@ -34,6 +34,7 @@ from fastequi.md.analysis.spectrum import (
 from fastequi.md.analysis.structure_factor import STRUCTURE_FACTOR
 from fastequi.md.analysis.thermodynamics import DRIFT, THERMODYNAMICS
 from fastequi.md.analysis.vacf import VACF, velocity_autocorrelation
+from fastequi.md.analysis.viscosity import VISCOSITY
 
 ANALYSES: dict[str, Analysis] = {
     "rdf": RDF,
@@ -43,6 +44,7 @@ ANALYSES: dict[str, Analysis] = {
     "msd": MSD,
     "vacf": VACF,
     "spectrum": SPECTRUM,
+    "viscosity": VISCOSITY,
     "lattice": LATTICE,
 }
 

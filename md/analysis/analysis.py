@@ -74,6 +74,8 @@ class Analysis:
     trimmed   whether a picture leaves out the end of the rows where there is next to nothing
     peaked    whether a picture cuts a column that towers above all others
     highest   where a picture ends at the top, at the latest
+    wants_on_the_fly   whether what a run has accumulated itself ([[analysis]]) goes before what its
+              frames say, which are too far apart
     """
 
     function: Callable[..., Columns]
@@ -86,6 +88,7 @@ class Analysis:
     trimmed: bool = False
     peaked: bool = False
     highest: float = np.inf
+    wants_on_the_fly: bool = False
 
     def __call__(self, frames: Sequence[Atoms] | Columns, **settings: object) -> Columns:
         """The columns, in the order of `columns`."""

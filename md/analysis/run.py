@@ -153,6 +153,12 @@ def analyze(
         results.on_the_fly[path.name.removesuffix(ON_THE_FLY)] = read_csv(path)
     results = _add_log(results, rows, frames)
     for name, analysis in ANALYSES.items():
+        if analysis.wants_on_the_fly and name in results.on_the_fly:
+            _add(results, name, analysis, used, results.on_the_fly[name])
+            if name in results.columns:
+                results.remarks[name].append(f"of the whole run, as {name}{ON_THE_FLY} has it")
+                del results.on_the_fly[name]
+            continue
         if most_positions is not None and name in _COSTLY:
             limit = _COSTLY[name]
             if used and len(used[0]) > limit:
@@ -261,9 +267,6 @@ def _add_log(results: Results, rows: Columns, frames: Sequence[Atoms]) -> Result
     mass_amu = float(frames[0].get_masses().sum()) if frames else None
     atoms = len(frames[0]) if frames else 1
     settings = {"thermodynamics": {"mass_amu": mass_amu}, "drift": {"atoms": atoms}}
-    results.left_out["viscosity"] = (
-        f"{LOG} has no off-diagonal pressure, which the formula of Green and Kubo needs"
-    )
     for name, analysis in LOG_ANALYSES.items():
         _add(results, name, analysis, rows, **settings.get(name, {}))
     found = averages(results.columns["thermodynamics"])
@@ -275,10 +278,20 @@ def _add_log(results: Results, rows: Columns, frames: Sequence[Atoms]) -> Result
     )
 
 
-def _add(results: Results, name: str, analysis: Analysis, source: Any, **settings: object) -> None:
-    """The columns of one analysis and what they come down to, or why there are none."""
+def _add(
+    results: Results,
+    name: str,
+    analysis: Analysis,
+    source: Any,
+    accumulated: Columns | None = None,
+    **settings: object,
+) -> None:
+    """The columns of one analysis and what they come down to, or why there are none.
+
+    accumulated: its columns, where a run has made them itself.
+    """
     try:
-        columns = analysis(source, **settings)
+        columns = analysis(source, **settings) if accumulated is None else accumulated
         read = list(analysis.findings(source, columns))
     except FastEquiError as error:
         results.left_out[name] = str(error)

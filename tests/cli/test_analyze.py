@@ -81,10 +81,10 @@ def test_silicon(silicon, command, tmp_path):
     result = command("analyze", silicon, "--json", tmp_path / "out.json")
     assert result.code == 0, result.err
     for word in ("Si64", "temperature", "±", "Si around Si", "Si-Si highest peak", "109",
-                 "drift of the conserved energy", "off-diagonal pressure"):  # fmt: skip
+                 "drift of the conserved energy", "left out: viscosity"):  # fmt: skip
         assert word in result.out
     names = {path.name for path in (silicon / "analysis").iterdir()}
-    every = [*ANALYSES, *LOG_ANALYSES]
+    every = [name for name in (*ANALYSES, *LOG_ANALYSES) if name != "viscosity"]
     assert names == {f"{name}.{end}" for name in every for end in ("csv", "png")} | {
         "averages.csv", "analysis.json",
     }  # fmt: skip

@@ -27,11 +27,20 @@ lags = 6
 kind = "vacf"
 every = 5
 [[analysis]]
+kind = "viscosity"
+every = 5
+[[analysis]]
 kind = "msd"
 every = 2
 """
 ONE = '[[analysis]]\nkind = "rdf"\n'
-OFFLINE = {"rdf": {"r_max_A": 8.0}, "adf": {"cutoff_A": 4.5}, "msd": {}, "vacf": {}}
+OFFLINE = {
+    "rdf": {"r_max_A": 8.0},
+    "adf": {"cutoff_A": 4.5},
+    "msd": {},
+    "vacf": {},
+    "viscosity": {},
+}
 
 
 def with_sections(path: Path, sections: str = SECTIONS) -> Path:
@@ -106,7 +115,10 @@ def test_a_new_run_leaves_nothing_of_the_old_one(toml, command, tmp_path):
 @pytest.mark.parametrize(
     ("section", "said"),
     [
-        ('kind = "rdf"\nlags = 3', "analysis.0.lags: is for msd and vacf, not for rdf"),
+        (
+            'kind = "rdf"\nlags = 3',
+            "analysis.0.lags: is for msd and vacf and viscosity, not for rdf",
+        ),
         ('kind = "rfd"', 'did you mean "rdf"?'),
         ("every = 5", "analysis.0.kind: this key is required"),
         ('kind = "msd"\nevery = 0', "analysis.0.every: got 0"),

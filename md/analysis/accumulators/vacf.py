@@ -18,11 +18,6 @@ class VacfSums(Window):
     def taken_of(self, frame: Atoms) -> NDArray[np.float64]:
         return velocities_of([frame])[0]
 
-    def products(
-        self, now: NDArray[np.float64], before: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        return np.einsum("ac,mac->m", now, before)
-
     def columns(self) -> Columns:
         m, known = self.memory, self.known()
         sums, origins = m["sums"][:, :known], m["origins"][:known]

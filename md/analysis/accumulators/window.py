@@ -14,7 +14,7 @@ _SAME_PS = 1e-9
 
 
 class Window(Accumulator):
-    """Sums over all pairs of frames that are 0, 1, ..., lags - 1 frames apart, of each element.
+    """Sums over all pairs of frames that are 0, 1, ..., lags - 1 frames apart, of each group.
 
     Every frame is an origin of time. Frames are evenly spaced; where the timestep changes, as a
     stage may have it, everything begins anew.
@@ -28,18 +28,18 @@ class Window(Accumulator):
 
     @abstractmethod
     def taken_of(self, frame: Atoms) -> NDArray[np.float64]:
-        """[atoms, 3] what is correlated."""
+        """[rows, 3], or [rows, 1]: what is correlated, a row for each atom unless groups differ."""
 
-    @abstractmethod
     def products(
         self, now: NDArray[np.float64], before: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Of [atoms, 3] with [frames, atoms, 3]: summed over the atoms, [frames, ...]."""
+        """Of [rows, 3] with [frames, rows, 3]: summed over the rows, [frames, ...]."""
+        return np.einsum("ac,mac->m", now, before)
 
     def begin(self, frame: Atoms) -> Memory:
         taken = self.taken_of(frame)
         shape = self.products(taken, taken[None]).shape[1:]
-        kinds = len(np.unique(frame.numbers))
+        kinds = len(self.groups())
         return {
             "window": np.zeros((0, *taken.shape)),
             "sums": np.zeros((kinds, self._lags, *shape)),
@@ -54,13 +54,13 @@ class Window(Accumulator):
         taken = self.taken_of(frame)
         window = np.concatenate([m["window"], taken[None]])[-self._lags :]
         lags = len(window)  # the newest is the last one: 0 frames apart
-        for k, mine in enumerate(self.elements()):
+        for k, mine in enumerate(self.groups()):
             m["sums"][k, :lags] += self.products(taken[mine], window[::-1, mine])
         m["origins"][:lags] += 1
         m["window"] = window
 
-    def elements(self) -> list[NDArray[np.bool_]]:
-        """Which atoms [atoms] each element has, by atomic number."""
+    def groups(self) -> list[NDArray[np.bool_]]:
+        """Which rows [rows] are summed together: the atoms of each element, by atomic number."""
         numbers = self.memory["numbers"]
         return [numbers == z for z in np.unique(numbers)]
 
@@ -68,11 +68,14 @@ class Window(Accumulator):
         """Lags that have been seen; at least 1."""
         return int(np.count_nonzero(self.memory["origins"]))
 
+    def interval_ps(self) -> float:
+        """Time from frame to frame; 0 after the first, when nobody knows."""
+        interval = float(self.memory["interval_ps"])
+        return 0.0 if np.isnan(interval) else interval
+
     def times_ps(self) -> NDArray[np.float64]:
         """Of the lags that are known."""
-        interval = self.memory["interval_ps"]
-        every = 0.0 if np.isnan(interval) else float(interval)
-        return np.arange(self.known(), dtype=np.float64) * every
+        return np.arange(self.known(), dtype=np.float64) * self.interval_ps()
 
     def _keep_time_(self, frame: Atoms) -> None:
         """Note the interval; with another one, forget all that was."""

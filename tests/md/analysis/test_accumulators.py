@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from fastequi.errors import InputError
 from fastequi.md.analysis import ANALYSES
@@ -12,7 +13,13 @@ from fastequi.md.state import set_velocities_A_per_fs
 
 #: Triclinic, and too small for the distances that are looked at.
 CELL = np.array([[7.0, 0.0, 0.0], [1.5, 6.5, 0.0], [-1.0, 2.0, 8.0]])
-SETTINGS = {"rdf": {"r_max_A": 6.5}, "adf": {"cutoff_A": 3.0}, "msd": {}, "vacf": {}}
+SETTINGS = {
+    "rdf": {"r_max_A": 6.5},
+    "adf": {"cutoff_A": 3.0},
+    "msd": {},
+    "vacf": {},
+    "viscosity": {},
+}
 
 
 def trajectory(cell: str, frames: int = 24) -> list[Atoms]:
@@ -29,6 +36,8 @@ def trajectory(cell: str, frames: int = 24) -> list[Atoms]:
         )  # fmt: skip
         set_velocities_A_per_fs(atoms, rng.normal(scale=0.01, size=positions.shape))
         atoms.info["time_ps"] = 0.01 * k
+        if cell != "none":
+            atoms.calc = SinglePointCalculator(atoms, stress=rng.normal(scale=0.01, size=6))
         made.append(atoms)
     return made
 
@@ -38,6 +47,10 @@ def trajectory(cell: str, frames: int = 24) -> list[Atoms]:
 def test_equals_the_analysis_of_the_same_frames(kind, cell):
     frames = trajectory(cell)
     sums = ACCUMULATORS[kind](**SETTINGS[kind])
+    if kind == "viscosity" and cell == "none":
+        with pytest.raises(InputError, match="three periodic directions"):
+            sums.add(frames[0])
+        return
     for frame in frames:
         sums.add(frame)
     expected, found = ANALYSES[kind](frames, **SETTINGS[kind]), sums.columns()
@@ -82,7 +95,7 @@ def test_few_lags_are_the_first_of_many():
     )
 
 
-@pytest.mark.parametrize("kind", ["msd", "vacf"])
+@pytest.mark.parametrize("kind", ["msd", "vacf", "viscosity"])
 def test_another_timestep_begins_anew(kind):
     frames = trajectory("rests")
     sums, late = ACCUMULATORS[kind](), ACCUMULATORS[kind]()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from fastequi.errors import InputError
 from fastequi.md.analysis import (
@@ -35,6 +36,7 @@ def frames() -> list[Atoms]:
         frame.positions += amplitude * np.sin(0.3 * 2.0 * k + phase)
         set_velocities_A_per_fs(frame, 0.3 * amplitude * np.cos(0.3 * 2.0 * k + phase))
         frame.info["time_ps"] = 2e-3 * k
+        frame.calc = SinglePointCalculator(frame, stress=rng.normal(size=6))
         found.append(frame)
     return found
 
