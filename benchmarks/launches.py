@@ -41,14 +41,13 @@ from fastequi.kernels.radial_table import RadialTable
 from fastequi.kernels.testing import GRID
 from fastequi.kernels.triton import launch
 from fastequi.kernels.triton.plan import TOGETHER_UP_TO, can_be_together, plan
+from fastequi.kernels.triton.step import kernels
 from fastequi.kernels.triton.step.kernels import KERNELS
-from fastequi.md import noise
 from fastequi.md.integrators import (
     Integrator,
     LangevinBAOAB,
     MartynaTobiasKlein,
     VelocityVerlet,
-    chains,
 )
 from fastequi.md.simulation import Simulation
 from fastequi.model.file import build_model
@@ -145,7 +144,7 @@ def stubbed_launches() -> Iterator[Counter[str]]:
 
     with (
         patch.object(launch, "run", run), patch.object(launch, "run_small", run_small),
-        patch.object(noise, "run_on", as_on_a_gpu), patch.object(chains, "run_on", as_on_a_gpu),
+        patch.object(kernels, "run_on", as_on_a_gpu),
     ):  # fmt: skip
         yield launched
 

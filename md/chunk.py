@@ -178,7 +178,7 @@ class Chunks:
 
     def _start_blind_(self, blind: _Blind, state: State) -> None:
         blind.step.fill_(state.step)
-        blind.watch.start_(state)
+        blind.watch.start_(state, self._forces.neighbors.gauge)
         if (flags := self._forces.flags) is not None:
             flags.zero_()
 

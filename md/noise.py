@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fastequi.errors import InputError
-from fastequi.kernels.triton.step.kernels import run_on
+from fastequi.kernels.triton.step import kernels
 from fastequi.md.philox import MASK32, Philox
 
 #: What the numbers are for; each use has its own stream.
@@ -59,7 +59,7 @@ class AtomNoise:
 
         A step on the device, int64 [], is not asked what it is.
         """
-        if run_on(self.atom.device):
+        if kernels.run_on(self.atom.device):
             return self._drawn_on_gpu(step, stream)
         counter = self._counter.clone()
         counter[0] = step & MASK32

@@ -65,7 +65,7 @@ def jobs_of(
             for name in [*together, *map(str, range(len(plan(*of_plan))))]:
                 job = Job(name, number, *texts, needs_dx, has_cutoff_scale, deterministic)
                 found[job] = None
-    of_step = [name for name, kernel in KERNELS.items() if kernel.of_call]
+    of_step = [name for name, kernel in KERNELS.items() if kernel.ahead]
     return [*found, *(Job(name, number) for name in of_step)]
 
 

@@ -30,8 +30,8 @@ from fastequi.kernels.triton.step.step import edge_vectors_, sum_forces_, sum_sy
 recording = None
 #: A force call is static however many atoms there are.
 MOST_ATOMS = math.inf
-#: Room for lists that follow, as a share of the first one.
-_ROOM = 1.25
+#: Room for lists that follow: a share of the first one, and so many edges.
+_ROOM, _SPARE = 1.25, 64
 
 
 class SkinEdges:
@@ -45,8 +45,8 @@ class SkinEdges:
     """
 
     def __init__(self, given: SkinList, n_systems: int, cutoff: float, dtype: torch.dtype) -> None:
-        n, self.room = len(given.atoms), int(given.edges.n_edges * _ROOM) + 64
-        self.batch = _batch(given.system, n_systems)
+        n, self.room = len(given.atoms), int(given.edges.n_edges * _ROOM) + _SPARE
+        self.batch = Batch.sorted(given.system, n_systems)
         index = given.edges.sender
 
         def whole(*shape: int) -> Tensor:
@@ -134,9 +134,3 @@ class SkinEdges:
 def energies(read: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """scale read + shift [atoms] in eV, float64, from what is read out."""
     return torch.addcmul(shift, scale, read.view(-1).to(torch.float64))
-
-
-def _batch(system: Tensor, n_systems: int) -> Batch:
-    ends = torch.arange(n_systems + 1, device=system.device)
-    first_atom = torch.searchsorted(system.contiguous(), ends)
-    return Batch.between(system.clone(), first_atom)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastequi.kernels.triton.step.kernels import LONGEST_CHAIN, run_on
+from fastequi.kernels.triton.step import kernels
 
 #: Fractions of a step, Yoshida, Phys. Lett. A 150, 262 (1990): fourth order.
 _OUTER = 1.0 / (2.0 - 2.0 ** (1.0 / 3.0))
@@ -50,7 +50,7 @@ class Chain:
         kinetic [systems]: the energy in eV of what it holds; it is scaled along here.
         """
         arrays: list[Any] = [self.position, self.velocity, self.n, self.kT, kinetic]
-        if run_on(kinetic.device) and self.velocity.shape[1] <= LONGEST_CHAIN:
+        if kernels.run_on(kinetic.device) and self.velocity.shape[1] <= kernels.LONGEST_CHAIN:
             from fastequi.kernels.triton.step.step import advance_chain_  # Triton is slow to import
 
             x, v, n, kT, kinetic = arrays

@@ -30,12 +30,17 @@ def build_edges(
     if len(positions) == 0:
         return np.empty((5, 0), dtype=np.int64)
     if not np.isfinite(positions).all():
-        atoms = np.flatnonzero(~np.isfinite(positions).all(axis=1))[:5]
-        raise PhysicsError(f"no neighbour list: positions are not finite (atoms {atoms.tolist()})")
+        raise not_finite(positions)
     compact, box = _boxed(positions, np.where(pbc[:, None], cell, 0.0), pbc, radius)
     finder = vesin.NeighborList(cutoff=radius, full_list=True)
     pairs, shifts = finder.compute(compact, box, True, "PS")
     return _sorted(np.concatenate([pairs.T, shifts.T], dtype=np.int64, casting="unsafe"))
+
+
+def not_finite(positions: NDArray[np.float64]) -> PhysicsError:
+    """What is said of such positions [atoms, 3]."""
+    atoms = np.flatnonzero(~np.isfinite(positions).all(axis=1))[:5]
+    return PhysicsError(f"no neighbour list: positions are not finite (atoms {atoms.tolist()})")
 
 
 def _boxed(

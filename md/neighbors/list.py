@@ -10,13 +10,14 @@ list or by those who use it.
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fastequi.errors import InputError
 from fastequi.graph import EdgeCut, Graph, sum_by_system
-from fastequi.md.neighbors.build import build_edges
+from fastequi.kernels.triton.step import kernels
+from fastequi.md.neighbors.device import DeviceBuilder, DeviceGauge
+from fastequi.md.neighbors.host import HostBuilder
 from fastequi.md.neighbors.skin import SkinGauge
 
 #: Added to the radius of a build in Å, so that rounding never loses an edge at the cutoff.
@@ -25,7 +26,7 @@ ROUNDING_MARGIN_A = 1e-6
 
 @dataclass(slots=True)
 class _Built:
-    """What the list was built from, per system, and its edges on the device.
+    """What the list was built from, per system, by whom, and its edges on the device.
 
     positions [atoms, 3] and cell [systems, 3, 3] are those of each system's own last build.
     """
@@ -34,7 +35,7 @@ class _Built:
     cell: Tensor
     pbc: Tensor
     system_idx: Tensor
-    edges_of_system: list[np.ndarray]
+    builder: HostBuilder | DeviceBuilder
     edge_dst: Tensor
     edge_src: Tensor
     edge_shift: Tensor
@@ -63,11 +64,15 @@ class NeighborList:
     @property
     def gauge(self) -> SkinGauge:
         """How much of the skin is used up, for those who do not want to wait for the answer."""
-        if self._gauge is None:
-            built = self._built
-            assert built is not None
+        built = self._built
+        assert built is not None
+        if isinstance(built.builder, DeviceBuilder):
+            if not built.builder.is_gauged_by(self._gauge):
+                self._gauge = DeviceGauge(built.builder, built.pbc)
+        elif self._gauge is None:
             reach = self.cutoff + self.skin
             self._gauge = SkinGauge(built.positions, built.cell, built.pbc, reach, self.skin)
+        assert self._gauge is not None
         return self._gauge
 
     def update(
@@ -75,9 +80,10 @@ class NeighborList:
     ) -> bool:
         """Whether the list had to be built again, or was to be `anew`; arguments as in `Graph`."""
         self.queries += 1
-        built, stale = self._stale_systems(positions, cell, pbc, system_idx)
-        if built is not None and anew:
-            stale = list(range(cell.shape[0]))
+        built = self._of_systems(positions, pbc, system_idx)
+        stale = list(range(cell.shape[0]))
+        if built is not None and not anew:
+            stale = self._stale(built, positions, cell, pbc, system_idx)
         if built is not None and not stale:
             return False
         self._rebuild(built, stale, positions, cell, pbc, system_idx)
@@ -133,22 +139,25 @@ class NeighborList:
         assert self._cut is not None
         return self._cut.shortest_distance_A()
 
-    def _stale_systems(
-        self, positions: Tensor, cell: Tensor, pbc: Tensor, system_idx: Tensor
-    ) -> tuple[_Built | None, list[int]]:
-        """The list so far (None where it is of other systems) and the systems that outgrew it."""
+    def _of_systems(self, positions: Tensor, pbc: Tensor, system_idx: Tensor) -> _Built | None:
+        """The list so far; None where it is of other systems."""
         built = self._built
-        if built is None or not _same_systems(built, positions, pbc, system_idx):
-            return None, []
+        is_same = built is not None and _same_systems(built, positions, pbc, system_idx)
+        return built if is_same else None
+
+    def _stale(
+        self, built: _Built, positions: Tensor, cell: Tensor, pbc: Tensor, system_idx: Tensor
+    ) -> list[int]:
+        """The systems that have outgrown the list."""
         if len(positions) and torch.equal(cell, built.cell):
             furthest2 = (positions - built.positions).square_().sum(dim=1).max()
             if 4.0 * furthest2 <= self.skin**2:  # then also beyond the motion of all
-                return built, []
+                return []
         used = skin_used(
             built.positions, built.cell, positions, cell, pbc, system_idx, self.cutoff + self.skin
         )
         stale = ~(used <= self.skin)  # in this form NaN is stale too
-        return built, torch.nonzero(stale).squeeze(1).tolist()
+        return torch.nonzero(stale).squeeze(1).tolist()
 
     def _rebuild(
         self,
@@ -159,44 +168,36 @@ class NeighborList:
         pbc: Tensor,
         system_idx: Tensor,
     ) -> None:
-        """Build the stale systems on the host (all of them where there is no list yet)."""
+        """Build the stale systems (all of them where there is no list yet)."""
         self.rebuilds += 1
         n_systems = cell.shape[0]
-        counts = torch.bincount(system_idx, minlength=n_systems).cpu().numpy()
-        first = np.concatenate([[0], np.cumsum(counts)])
-        x, h, periodic = (tensor.detach().cpu().numpy() for tensor in (positions, cell, pbc))
-        if built is None:
+        builder = self._builder(system_idx, n_systems) if built is None else built.builder
+        if builder.builds_all:
             stale = list(range(n_systems))
-            edges_of_system = [np.empty((5, 0), dtype=np.int64)] * n_systems
-            built_positions, built_cell = positions.clone(), cell.clone()
-        else:
-            edges_of_system = built.edges_of_system
-            built_positions, built_cell = built.positions, built.cell
-        radius = self.cutoff + self.skin + ROUNDING_MARGIN_A
-        for k in stale:
-            atoms = slice(int(first[k]), int(first[k + 1]))
-            edges_of_system[k] = build_edges(x[atoms], h[k], periodic[k], radius)
-            built_positions[atoms] = positions[atoms]
-            built_cell[k] = cell[k]
-        edges = np.concatenate(edges_of_system, axis=1)
-        edges[:2] += np.repeat(first[:-1], [e.shape[1] for e in edges_of_system])
-        table = torch.from_numpy(edges).to(positions.device)
-        edge_dst, edge_src = table[0], table[1]
-        edge_shift = table[2:].T.to(positions.dtype).contiguous()
+        edges = builder.build_(stale, positions, cell, pbc)
         if built is None:
             self._gauge = None
-        elif self._gauge is not None:
-            self._gauge.built_(built_positions, built_cell)
-        self._built = _Built(
-            positions=built_positions,
-            cell=built_cell,
-            pbc=pbc.clone(),
-            system_idx=system_idx,
-            edges_of_system=edges_of_system,
-            edge_dst=edge_dst,
-            edge_src=edge_src,
-            edge_shift=edge_shift,
-        )
+            at_build = positions.clone(), cell.clone(), pbc.clone(), system_idx
+            self._built = _Built(*at_build, builder, *edges)
+            return
+        built.edge_dst, built.edge_src, built.edge_shift = edges
+        if len(stale) == n_systems:
+            built.positions.copy_(positions)
+            built.cell.copy_(cell)
+        else:
+            is_stale = torch.isin(torch.arange(n_systems), torch.tensor(stale)).to(cell.device)
+            atoms = is_stale[system_idx].unsqueeze(1)
+            built.positions.copy_(torch.where(atoms, positions, built.positions))
+            built.cell.copy_(torch.where(is_stale.view(-1, 1, 1), cell, built.cell))
+        if self._gauge is not None:
+            self._gauge.built_(built.positions, built.cell)
+
+    def _builder(self, system_idx: Tensor, n_systems: int) -> HostBuilder | DeviceBuilder:
+        """Who builds lists of such a batch: where its atoms are, if there are kernels for it."""
+        radius = self.cutoff + self.skin + ROUNDING_MARGIN_A
+        if kernels.run_on(system_idx.device):
+            return DeviceBuilder(radius, self.skin, system_idx, n_systems)
+        return HostBuilder(radius, system_idx, n_systems)
 
 
 def skin_used(

@@ -192,3 +192,18 @@ def test_a_run_ends_where_its_integrator_does() -> None:
             True,
             False,
         )
+
+
+def test_a_cell_that_an_observer_has_strained_counts_in_every_chunk() -> None:
+    """The list is good still, with less of its skin left."""
+    simulation = Simulation(argon(), SHORT, VelocityVerlet(4.0), skin_A=2.0, chunk_steps=4)
+    simulation.run(4)
+    state, gauge = simulation.state, simulation.neighbors.gauge
+    before = gauge.used(state.positions, None, state.batch)
+    state.cell *= 0.99
+    state.positions *= 0.99
+    simulation.forces_are_current = False
+    simulation.run(4)
+    assert simulation.neighbors.rebuilds == 1
+    used = gauge.used(state.positions, None, state.batch)
+    assert bool((used - before > 0.009 * 8.1).all())

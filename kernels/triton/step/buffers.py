@@ -37,6 +37,13 @@ class Batch:
         return cls.between(system_idx.to(device), first.to(device))
 
     @classmethod
+    def sorted(cls, system_idx: Tensor, n_systems: int) -> "Batch":
+        """Of the system of each atom."""
+        ends = torch.arange(n_systems + 1, device=system_idx.device)
+        first_atom = torch.searchsorted(system_idx.contiguous(), ends)
+        return cls.between(system_idx.clone(), first_atom)
+
+    @classmethod
     def between(cls, system_idx: Tensor, first_atom: Tensor) -> "Batch":
         """The largest system is asked for."""
         most = max(first_atom.diff().tolist(), default=0)

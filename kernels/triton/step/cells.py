@@ -211,7 +211,7 @@ def sum_blocks(values, sums, n, BLOCK: tl.constexpr):
     tl.store(sums + tl.program_id(0), tl.sum(tl.load(values + i, mask=i < n, other=0)))
 
 
-@triton.jit(do_not_specialize=["n", "most"])
+@triton.jit(do_not_specialize=["n", "most", "bit"])
 def running_sum(values, sums, starts, needed, flags, n, most, bit, BLOCK: tl.constexpr):
     """starts [n + 1]: the sum of all values before, at most `most`; else the bit is raised.
 

@@ -8,6 +8,8 @@ OUT_OF_RANGE    an atom is more than `OFFSET` lattice vectors or bins from the o
 STRAINED        a barostat has strained a cell further in one step than is allowed
 """
 
+from torch import Tensor
+
 SKIN_USED, MOVED_TOO_FAR, NOT_FINITE, OVERFLOW, OUT_OF_RANGE, STRAINED = (
     1 << bit for bit in range(6)
 )
@@ -15,3 +17,8 @@ SKIN_USED, MOVED_TOO_FAR, NOT_FINITE, OVERFLOW, OUT_OF_RANGE, STRAINED = (
 #: Numbers between -OFFSET and OFFSET are packed three to an int64, in lexical order.
 BITS = 20
 OFFSET = 1 << (BITS - 1)
+
+
+def raise_(flags: Tensor, bit: int, good: Tensor) -> None:
+    """Unless all is good; in this form NaN is not."""
+    flags |= (~good.all()) * bit

@@ -23,7 +23,7 @@ class StepKernel:
     lanes  how many elements a program holds, in warps; 0: no BLOCK
     warps  of a program
     fused  whether products may be fused with sums: not where state is computed
-    of_call  whether a force call launches it
+    ahead  whether any dynamics launches it, so that it is compiled before the first step
     """
 
     module: str
@@ -32,7 +32,7 @@ class StepKernel:
     lanes: int = 1
     warps: int = 1
     fused: bool = False
-    of_call: bool = False
+    ahead: bool = False
 
     def function(self, name: str) -> Any:
         """What Triton made of it, imported when first asked for."""
@@ -57,32 +57,32 @@ _ATOMS = {"ATOMS": 4}
 _TILE = {"ROWS": 32, "COLUMNS": 32, "DEPTH": 32}
 
 KERNELS: dict[str, StepKernel] = {
-    "sum_moves": StepKernel("motion", ("moves",), _PARTS, 2),
-    "check_moves": StepKernel("motion", ("last_positions", "flags"), _PARTS, 2),
-    "deform": StepKernel("motion", ("deformation", "allowance"), lanes=0),
-    "edge_vectors": StepKernel("neighbors", ("vectors",), of_call=True),
-    "multiply": StepKernel("products", ("y",), _TILE, lanes=0, warps=4, fused=True, of_call=True),
-    "gate": StepKernel("gates", ("x",), _ATOMS, fused=True, of_call=True),
-    "gate_vjp": StepKernel("gates", ("gy0", "gv"), _ATOMS, fused=True, of_call=True),
+    "sum_moves": StepKernel("motion", ("moves",), _PARTS, 2, ahead=True),
+    "check_moves": StepKernel("motion", ("last_positions", "flags"), _PARTS, 2, ahead=True),
+    "deform": StepKernel("motion", ("deformation", "allowance"), lanes=0, ahead=True),
+    "edge_vectors": StepKernel("neighbors", ("vectors",), ahead=True),
+    "multiply": StepKernel("products", ("y",), _TILE, lanes=0, warps=4, fused=True, ahead=True),
+    "gate": StepKernel("gates", ("x",), _ATOMS, fused=True, ahead=True),
+    "gate_vjp": StepKernel("gates", ("gy0", "gv"), _ATOMS, fused=True, ahead=True),
     "activate": StepKernel("gates", ("y", "slope"), fused=True),
-    "sum_forces": StepKernel("forces", ("forces", "virials", "flags"), {"UNROLL": 4}, of_call=True),
-    "sum_atoms": StepKernel("forces", ("totals",), _PARTS, 2, of_call=True),
-    "sum_systems": StepKernel("forces", ("energy", "stress", "flags"), of_call=True),
+    "sum_forces": StepKernel("forces", ("forces", "virials", "flags"), {"UNROLL": 4}, ahead=True),
+    "sum_atoms": StepKernel("forces", ("totals",), _PARTS, 2, ahead=True),
+    "sum_systems": StepKernel("forces", ("energy", "stress", "flags"), ahead=True),
     "draw_noise": StepKernel("noise", ("noise",)),
     "advance_chain": StepKernel(
         "chains", ("position", "velocity", "factor"), _CHAINS, 0
     ),
-    "make_frame": StepKernel("cells", ("frame", "inverse", "bins"), lanes=0),
+    "make_frame": StepKernel("cells", ("frame", "inverse", "bins"), lanes=0, ahead=True),
     "put_into_bins": StepKernel(
-        "cells", ("bin", "image", "occupants", "place_in_bin", "flags")
+        "cells", ("bin", "image", "occupants", "place_in_bin", "flags"), ahead=True
     ),
-    "list_by_bin": StepKernel("cells", ("atoms",)),
-    "sum_blocks": StepKernel("cells", ("sums",), _SUM, 0),
-    "running_sum": StepKernel("cells", ("starts", "needed", "flags"), _SUM, 0),
-    "count_neighbors": StepKernel("neighbors", ("counts",)),
-    "fill_neighbors": StepKernel("neighbors", ("found_sender", "found_shift")),
-    "sort_rows": StepKernel("neighbors", ("sender", "shift")),
-    "find_reverses": StepKernel("neighbors", ("reverse", "flags")),
+    "list_by_bin": StepKernel("cells", ("atoms",), ahead=True),
+    "sum_blocks": StepKernel("cells", ("sums",), _SUM, 0, ahead=True),
+    "running_sum": StepKernel("cells", ("starts", "needed", "flags"), _SUM, 0, ahead=True),
+    "count_neighbors": StepKernel("neighbors", ("counts",), ahead=True),
+    "fill_neighbors": StepKernel("neighbors", ("found_sender", "found_shift"), ahead=True),
+    "sort_rows": StepKernel("neighbors", ("sender", "shift"), ahead=True),
+    "find_reverses": StepKernel("neighbors", ("reverse", "flags"), ahead=True),
 }  # fmt: skip
 
 #: Types of parameters by their names, the same in all kernels; others are pointers to float64.

@@ -16,6 +16,7 @@ from triton.runtime.jit import JITFunction
 from fastequi.engine.fused import FusedNequIP
 from fastequi.kernels.triton.compile_ahead import compile_job, compile_offline_for, jobs_of
 from fastequi.md.neighbors import NeighborList
+from fastequi.md.neighbors.device import DeviceBuilder, DeviceGauge
 from fastequi.md.state import state_from_atoms
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import new_spec
@@ -32,7 +33,7 @@ def network() -> NequIP:
 
 
 def steps(engine: FusedNequIP, systems: list[Atoms]) -> None:
-    """Two, as launches that end early: what they find is not looked at."""
+    """Two, and a list, as launches that end early: what they find is not looked at."""
     s = state_from_atoms(systems)
     neighbors = NeighborList(engine.cutoff, 0.5)
     topology = s.cell, s.pbc, s.system_idx
@@ -40,6 +41,9 @@ def steps(engine: FusedNequIP, systems: list[Atoms]) -> None:
     call = engine.force_call(neighbors.graph_with_skin(s.positions, s.atomic_numbers, *topology))
     for _ in range(2):
         call(s.positions, s.cell)
+    builder = DeviceBuilder(3.5, 0.5, s.system_idx, s.n_systems)
+    builder.build_([], s.positions, s.cell, s.pbc)
+    DeviceGauge(builder, s.pbc).watch_(s.positions, s.cell, s.batch, 1.0, builder.flags)
 
 
 def main() -> None:

@@ -12,9 +12,11 @@ pytest.importorskip("triton")
 from fastequi.engine.force_program import StaticProgram
 from fastequi.engine.fused import FusedNequIP
 from fastequi.md.integrators import Integrator, LangevinBAOAB, VelocityVerlet
+from fastequi.md.neighbors.device import DeviceGauge
 from fastequi.md.simulation import Simulation
 from fastequi.model.nequip import NequIP
 from fastequi.model.spec import new_spec
+from tests.kernels.triton.as_on_a_gpu import as_on_a_gpu
 
 STEPS = 5
 INTEGRATORS: dict[str, Callable[[], Integrator]] = {
@@ -39,7 +41,8 @@ def run(kernels: str, name: str, chunk_steps: int | None) -> Simulation:
         systems, FusedNequIP(network(), kernels), INTEGRATORS[name](), skin_A=0.1,
         chunk_steps=chunk_steps, device="cuda" if torch.cuda.is_available() else "cpu",
     )  # fmt: skip
-    simulation.run(STEPS)
+    with as_on_a_gpu(kernels == "triton"):
+        simulation.run(STEPS)
     return simulation
 
 
@@ -49,6 +52,7 @@ def test_is_that_of_the_cpu_whatever_the_length_of_chunks(name: str):
     found = [run("triton", name, steps) for steps in (1, STEPS)]
     for simulation in found:
         assert isinstance(simulation._forces.call, StaticProgram)
+        assert isinstance(simulation.neighbors.gauge, DeviceGauge)
         assert simulation.neighbors.rebuilds > 1
         for of in ("positions", "velocities", "forces", "energies"):
             got, first = getattr(simulation.state, of), getattr(found[0].state, of)
