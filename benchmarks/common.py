@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -122,6 +123,14 @@ def title(model: str) -> str:
 def say(text: str) -> None:
     """A line that cannot be overlooked: what was skipped, what is wrong."""
     print(f"*** {text}", flush=True)
+
+
+def run_fastequi(*words: str, log: Path, threads: int = 1) -> None:
+    """`fastequi WORDS` of this checkout in a process of its own; what it prints goes to a file."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "fastequi.cli.main", *words]
+    with log.open("a") as out:
+        subprocess.run(command, env=environment, stdout=out, stderr=subprocess.STDOUT, check=True)
 
 
 def circumstances(device: torch.device) -> dict[str, Any]:

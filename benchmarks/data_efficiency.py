@@ -11,14 +11,11 @@ folder and not repeated; several may run side by side.
 import argparse
 import csv
 import json
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.common import RESULTS, ROOT
+from benchmarks.common import RESULTS, run_fastequi
 
 SIZES = (10, 30, 100, 300, 950)
 DEGREES = (0, 1, 2)
@@ -92,13 +89,8 @@ def train(options: argparse.Namespace, n_frames: int, l_max: int) -> Point:
         folder.mkdir(parents=True, exist_ok=True)
         source = folder.with_suffix(".toml")
         source.write_text(toml(options, n_frames, l_max).replace('"."', f'"{folder}"'))
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "fastequi.cli.main", "train", str(source)]
-        with folder.with_suffix(".log").open("w") as log:
-            subprocess.run(
-                [*command, *(["--overwrite"] if any(folder.iterdir()) else [])],
-                env=environment, stdout=log, stderr=subprocess.STDOUT, check=True,
-            )  # fmt: skip
+        again = ["--overwrite"] if any(folder.iterdir()) else []
+        run_fastequi("train", str(source), *again, log=folder.with_suffix(".log"))
     summary = json.loads((folder / "summary.json").read_text())
     names = [name for name in Point.__dataclass_fields__ if "mae" in name or "rmse" in name]
     errors = {name: summary["test"][name] for name in names}

@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.common import RESULTS, circumstances
+from benchmarks.markdown import errors_table, replace_between
 from benchmarks.silicon import crystal, defects, dynamics, melt, phonons, pictures, report
 from benchmarks.silicon.properties import FULL, QUICK, Effort, Property, Section
 from fastequi import FastEquiCalculator, load_model
@@ -78,10 +79,10 @@ def main(arguments: list[str] | None = None) -> int:
     curves = {name: section["curves"] for name, section in sections.items()}
     pictures.draw(curves, Path(options.model).stem, options.output.with_suffix(".png"))
     if options.write:
-        report.replace_between(PAGE, "physics", report.physics_table(_in_order(sections), facts))
+        replace_between(PAGE, "physics", report.physics_table(_in_order(sections), facts))
     if options.summary:
         summary = json.loads(options.summary.read_text())
-        report.replace_between(PAGE, "errors", report.errors_table(summary))
+        replace_between(PAGE, "errors", errors_table(summary))
     wrong = [
         p["name"] for s in sections.values() for p in s["properties"] if not Property(**p).holds
     ]

@@ -1,10 +1,10 @@
 """What a check prints and writes: JSON, and tables between the marks of a Markdown file."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import table
 from benchmarks.silicon.properties import Property
 
 Sections = dict[str, dict[str, Any]]
@@ -48,38 +48,7 @@ def physics_table(sections: Sections, facts: dict[str, Any]) -> str:
         f"{facts['versions']['fastequi']}). References other than those from the data are quoted "
         "from memory."
     )
-    return f"{_table(head, rows)}\n\n{note}"
-
-
-def errors_table(summary: dict[str, Any]) -> str:
-    """Markdown: the errors in a training's summary.json."""
-    head = ("frames", "how many", "energy MAE / RMSE, meV/atom", "force MAE / RMSE, meV/Å",
-            "stress MAE, meV/Å³")  # fmt: skip
-    rows = []
-    for name, count in summary["frames"].items():
-        e = summary[name]
-        rows.append((
-            name,
-            str(count),
-            f"{e['energy_mae_meV_per_atom']:.2f} / {e['energy_rmse_meV_per_atom']:.2f}",
-            f"{e['force_mae_meV_per_A']:.1f} / {e['force_rmse_meV_per_A']:.1f}",
-            f"{e['stress_mae_meV_per_A3']:.2f}",
-        ))  # fmt: skip
-    note = f"1 meV/Å³ is 0.16 GPa. The weights are those of epoch {summary['best_epoch']}."
-    return f"{_table(head, rows)}\n\n{note}"
-
-
-def replace_between(path: Path, mark: str, text: str) -> None:
-    """Put text between `<!-- mark: begin -->` and `<!-- mark: end -->`."""
-    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
-    before, _, rest = path.read_text().partition(begin)
-    path.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}")
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"{table(head, rows)}\n\n{note}"
 
 
 def _number(value: float) -> str:
