@@ -49,6 +49,18 @@ def lanes() -> int:
     return 8
 
 
+def place_(senders: Tensor, rows: Tensor, atom: Tensor, moved: Tensor) -> None:
+    """Senders [rows, columns], the images of `atom` [rows]: what atoms have in `rows`
+    [atoms, columns], which begins with positions, and these moved by [rows, 3] in Å."""
+    torch.index_select(rows, 0, atom, out=senders)
+    senders[:, :3] += moved
+
+
+def put_(senders: Tensor, values: Tensor, atom: Tensor) -> None:
+    """Into their last column what atoms have in values [atoms]."""
+    senders[:, -1] = values.index_select(0, atom)
+
+
 def count(
     pairs: PairList, receivers: Tensor, senders: Tensor, radius: Tensor,
     slopes: Tensor | None = None,

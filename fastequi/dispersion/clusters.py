@@ -55,15 +55,9 @@ class Clusters:
         """Positions [clusters, 3, lanes]."""
         return (positions[self.lane_atom] + moved).transpose(1, 2).contiguous()
 
-    def senders(self, rows: Tensor, moved: Tensor) -> Tensor:
-        """[rows, columns] from those of atoms, which begin with positions."""
-        found = rows.index_select(0, self.image_atom)
-        found[:, :3] += moved
-        return found
-
     def of_atoms(self, sums: Tensor) -> Tensor:
         """[clusters, sums, lanes] -> [atoms, sums]."""
-        return sums.transpose(1, 2).reshape(-1, sums.shape[1])[self.place]
+        return sums.transpose(1, 2).reshape(-1, sums.shape[1]).index_select(0, self.place)
 
 
 def rounded(lengths: Tensor) -> Tensor:

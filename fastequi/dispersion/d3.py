@@ -41,18 +41,25 @@ _SYMMETRIC = [0, 5, 4, 5, 1, 3, 4, 3, 2]
 class _Lists:
     """Lists, the atoms that they were built for, and what is constant as long as they are good.
 
-    element  [atoms], row of each atom in `tables`
+    element  [atoms], row of each atom in `tables`; members, the atoms of each element
+    references [atoms, references], coordination numbers, and last, 1 for that of most neighbours
     radius   [clusters, elements, lanes], damping [clusters, elements, 3, lanes]: see `pair_sums`
     slopes   memory for [entries, lanes] between two of the sums; None: computed twice
+    near, far  memory for the senders of both lists: [rows, 4], and as many columns as may be asked
     """
 
     graph: Graph
     clusters: Clusters
     tables: Elements
     element: Tensor
+    members: list[Tensor]
+    references: Tensor
+    last: Tensor
     radius: Tensor
     damping: Tensor
     slopes: Tensor | None
+    near: Tensor
+    far: Tensor
 
     def is_good_for(self, graph: Graph) -> bool:
         """Whether these are its atoms, and none of them can have come into a cutoff unseen."""
@@ -97,20 +104,23 @@ class D3:
         lanes_moved, images_moved = self._moved_from(graph)
         receivers = found.receivers(positions, lanes_moved)
 
-        near = found.senders(torch.nn.functional.pad(positions, (0, 1)), images_moved)
+        near, atoms = lists.near, torch.nn.functional.pad(positions, (0, 1))
+        sums.place_(near, atoms, found.image_atom, images_moved)
         counted = sums.count(found.near, receivers, near, lists.radius, lists.slopes)
         weights, slopes = _weights(found.of_atoms(counted)[:, 0], lists)
         columns = _that_count(weights, slopes, lists)
 
         shares = weights.gather(1, columns[lists.element])
-        far = found.senders(torch.cat([positions, shares], dim=1), images_moved)
+        atoms = torch.cat([positions, shares], dim=1)
+        far = lists.far[: len(near) * atoms.shape[1]].view(len(near), -1)
+        sums.place_(far, atoms, found.image_atom, images_moved)
         a_and_b = _a_and_b(weights, slopes, lists, columns)
         a_and_b = a_and_b[found.lane_atom].movedim(1, -1).contiguous()
         direct = sums.pair_energies(found.far, receivers, far, lists.damping, a_and_b)
         direct = found.of_atoms(direct)
 
         q = -direct[:, 1]
-        near[:, 3] = q[found.image_atom]
+        sums.put_(near, q, found.image_atom)
         through = sums.chain(
             found.near, receivers, near, lists.radius, q[found.lane_atom], lists.slopes
         )
@@ -149,29 +159,35 @@ class D3:
         slopes = torch.empty(
             (len(clusters.near.sender), sums.lanes()), dtype=torch.float64, device=element.device
         )  # a page of it takes memory when it is written to
+        near = torch.empty(
+            (len(clusters.image_atom), 4), dtype=torch.float64, device=element.device
+        )
+        far = near.new_empty(len(near) * (3 + tables.coordination.shape[1]))
         names = ("positions", "cell", "atomic_numbers", "pbc", "system_idx")
         then = {name: getattr(graph, name).clone() for name in names}  # others write into theirs
+        references = tables.coordination[element]
+        last = (references == references.amax(dim=1, keepdim=True)).to(torch.float64)
+        members = [torch.nonzero(element == z).squeeze(1) for z in range(len(numbers))]
         return _Lists(
-            replace(graph, **then), clusters, tables, element,
+            replace(graph, **then), clusters, tables, element, members, references, last,
             radius=radius[of_lane].movedim(1, -1).contiguous(),
             damping=damping[of_lane].movedim(1, -1).contiguous(),
-            slopes=slopes if slopes.nbytes <= _KEPT_BYTES else None,
+            slopes=slopes if slopes.nbytes <= _KEPT_BYTES else None, near=near, far=far,
         )  # fmt: skip
 
 
 def _weights(coordination: Tensor, lists: _Lists) -> tuple[Tensor, Tensor]:
     """W [atoms, references] and dW/dCN."""
-    references = lists.tables.coordination[lists.element]
-    apart, exists = coordination.unsqueeze(1) - references, references >= 0.0
-    g = torch.where(exists, torch.exp(-_SHARPNESS * apart**2), 0.0)
+    references = lists.references
+    apart = coordination.unsqueeze(1) - references
+    g = torch.where(references >= 0.0, torch.exp(-_SHARPNESS * apart**2), 0.0)
     slope = -2.0 * _SHARPNESS * apart * g
     norm = g.sum(dim=1, keepdim=True)
     is_lost = norm == 0.0  # too far from all references: the one of most neighbours counts
-    last = (references == references.amax(dim=1, keepdim=True)).to(g.dtype)
     norm = torch.where(is_lost, 1.0, norm)
     weights = g / norm
     slopes = (slope - weights * slope.sum(dim=1, keepdim=True)) / norm
-    return torch.where(is_lost, last, weights), slopes
+    return torch.where(is_lost, lists.last, weights), slopes
 
 
 def _that_count(weights: Tensor, slopes: Tensor, lists: _Lists) -> Tensor:
@@ -191,8 +207,7 @@ def _a_and_b(weights: Tensor, slopes: Tensor, lists: _Lists, columns: Tensor) ->
     """A and B [atoms, elements, 2, columns]: C6_ij = A_i·W_j, dC6_ij/dCN_i = B_i·W_j."""
     both, tables = torch.stack([weights, slopes], dim=1), lists.tables
     out = both.new_empty((len(both), len(columns), 2, columns.shape[1]))
-    for z, c6 in enumerate(tables.c6):
-        mine = torch.nonzero(lists.element == z).squeeze(1)
+    for mine, c6 in zip(lists.members, tables.c6, strict=True):
         kept = c6.gather(2, columns.unsqueeze(1).expand(-1, c6.shape[1], -1))
         out[mine] = torch.einsum("axr,ers->aexs", both[mine], kept)
     return out

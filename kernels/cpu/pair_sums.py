@@ -40,6 +40,16 @@ def lanes() -> int:
     return lanes_of(torch.float64)
 
 
+def place_(senders: Tensor, rows: Tensor, atom: Tensor, moved: Tensor) -> None:
+    """As the definition."""
+    _place("place", {"rows": rows, "atom": atom, "moved": moved, "out": senders})
+
+
+def put_(senders: Tensor, values: Tensor, atom: Tensor) -> None:
+    """As the definition."""
+    _place("put", {"rows": values, "atom": atom, "out": senders})
+
+
 def count(
     pairs: PairList, receivers: Tensor, senders: Tensor, radius: Tensor,
     slopes: Tensor | None = None,
@@ -88,6 +98,41 @@ def _cuts(start: Tensor, shares: int) -> Sequence[int]:
     goals = [int(start[-1]) * k // shares for k in range(1, shares)]
     inner = torch.searchsorted(start[:-1].contiguous(), torch.tensor(goals)).tolist()
     return [0, *inner, len(start) - 1]
+
+
+def _place(name: str, values: Mapping[str, Tensor]) -> None:
+    n, columns = values["out"].shape
+    shares = threads.n_threads()
+    cuts = {f"cut{k}": n * k // shares for k in range(shares + 1)}
+    _placing(name, shares).run({**values, "columns": columns, **cuts})
+
+
+@functools.cache
+def _placing(name: str, shares: int) -> Plan:
+    """Threads share the images."""
+    kinds: dict[str, Kind] = {"atom": "int64s", "columns": "integer"}
+    kinds |= dict.fromkeys(("rows", "out", *["moved"] * (name == "place")), "reals")
+    arguments = Arguments(torch.float64, kinds)
+    integers = [(integer, "i64") for integer in ("begin", "end", "unused", "unused2")]
+    f = Function(f"image_{name}", "double", [*integers, ("arguments", "ptr")])
+    arg = arguments.load(f)
+    with f.loop(*f.parameters[:2]) as image:
+        atom = f.load(f.at(arg["atom"], image, "i64"), "i64")
+        if name == "put":
+            last = image * arg["columns"] + (arg["columns"] - 1)
+            f.store(f.load(f.at(arg["rows"], atom)), f.at(arg["out"], last))
+        else:
+            here, there = image * arg["columns"], atom * arg["columns"]
+            for axis in range(3):
+                moved = f.load(f.at(arg["moved"], image * 3 + axis))
+                x = f.load(f.at(arg["rows"], there + axis)) + moved
+                f.store(x, f.at(arg["out"], here + axis))
+            with f.loop(3, arg["columns"]) as k:
+                f.store(f.load(f.at(arg["rows"], there + k)), f.at(arg["out"], here + k))
+    called = Kernel(f.name, f.text(), 4, arguments)
+    named = {argument: Named(argument) for argument in kinds}
+    rows = [(Named(f"cut{k}"), Named(f"cut{k + 1}"), 0, 0) for k in range(shares)]
+    return Plan([[PlannedCall(called, integers, named)] for integers in rows])
 
 
 @functools.cache

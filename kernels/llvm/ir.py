@@ -189,6 +189,20 @@ class Function:
             f"select {flag.type} {flag.name}, {p.type} {p.name}, {q.type} {q.name}", "real", lanes
         )
 
+    def where_between(self, x: Value, low: Value, high: Value, yes: Value) -> Value:
+        """Per lane: yes where low <= x < high, else zero; x, low and high are not negative.
+
+        As integers such reals have the same order, and a difference without sign is one test.
+        """
+        bits, low, high = (self.bits(self.spread(v, x.lanes)) for v in (x, low, high))
+        above, width = bits - low, high - low
+        flag = self.emit(f"icmp ult {above.type} {above.name}, {width.name}", "i1", x.lanes)
+        zero = self.constant(0.0, "real", x.lanes)
+        return self.emit(
+            f"select {flag.type} {flag.name}, {yes.type} {yes.name}, {zero.type} {zero.name}",
+            "real", x.lanes,
+        )  # fmt: skip
+
     def if_nonzero(self, flag: Value, yes: Value) -> Value:
         """yes where an i64 is not zero, else zero."""
         test = self.emit(f"icmp ne i64 {flag.name}, 0", "i1")
