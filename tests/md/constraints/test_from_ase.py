@@ -78,8 +78,11 @@ def test_selective_dynamics_of_a_poscar(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["start.traj", "start.extxyz", "start.json"])
 def test_supercells_multiply_what_a_file_and_the_toml_fix(tmp_path: Path, name: str) -> None:
-    named = {"columns": ["symbols", "positions", "move_mask"]} if name.endswith("extxyz") else {}
-    ase.io.write(tmp_path / name, silicon(FixAtoms([2])), **named)
+    columns = ["symbols", "positions", "move_mask"]
+    if name.endswith("extxyz"):
+        ase.io.write(tmp_path / name, silicon(FixAtoms([2])), columns=columns)
+    else:
+        ase.io.write(tmp_path / name, silicon(FixAtoms([2])))
     atoms = read_structure(str(tmp_path / name), supercell=(1, 2, 1), fixed_atoms=[0])
     assert np.flatnonzero(fixed_atoms(atoms)).tolist() == [0, 2, 8, 10]
     assert fixes_centre_of_mass(read_structure(str(tmp_path / name), fixed_centre_of_mass=True))
