@@ -16,6 +16,8 @@ from fastequi.cli.main import run_command
 from fastequi.errors import InputError
 from fastequi.importers.sevennet import find_pretrained
 from fastequi.md.analysis import ANALYSES, LOG_ANALYSES
+from fastequi.md.analysis.table import write_csv
+from fastequi.md.analysis.viscosity import green_kubo
 from fastequi.md.trajectory.reader import read_trajectory
 
 SILICON = """
@@ -148,6 +150,36 @@ def test_from_and_to(run, command, tmp_path):
     assert (system["frames"], system["from_ps"], system["to_ps"]) == (26, 0.1, 0.2)
     msd = table(run / "analysis" / "msd.csv")
     assert msd["time_ps"][-1] == pytest.approx(0.1)
+
+
+def test_a_viscosity_that_the_run_has_accumulated(run, command, tmp_path):
+    """It goes before what frames say; where it says nothing, that is told and it is shown as is."""
+    times = np.arange(600.0)
+    noise = np.random.default_rng(5).normal(scale=0.02, size=(5, 600))
+    liquid = (1.0 + 0.1 * np.arange(-2.0, 3.0))[:, None] * np.exp(-times / 20.0) + noise
+    crystal = np.ones((5, 1)) * np.cos(times / 20.0)
+    (run / "analysis").mkdir()
+    path = run / "analysis" / "viscosity-on-the-fly.csv"
+    write_csv(path, green_kubo(1e-6 * liquid, 4.0, 1000.0, 300.0))
+    result = command("analyze", run, "--json", tmp_path / "out.json")
+    assert result.code == 0, result.err
+    assert "note: of the whole run, as viscosity-on-the-fly.csv has it" in result.out
+    (system,) = json.loads((tmp_path / "out.json").read_text())["systems"]
+    found = system["findings"]["viscosity"]["viscosity_mPa_s"]
+    # 1000 Å³ / k 300 K times 1e-6 (eV/Å³)² times 80 fs, eV/Å³ fs being 1.602e-4 Pa s
+    assert found["value"] == pytest.approx(80e-3 / 0.025852 * 0.1602177, abs=3 * found["error"])
+    assert 0.02 < found["error"] / found["value"] < 0.15
+    assert "shear viscosity" in result.out
+    assert " mPa s" in result.out
+    assert {"viscosity.csv", "viscosity.png"} <= {p.name for p in (run / "analysis").iterdir()}
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "shear viscosity (Green and Kubo)" in page
+    assert "shear viscosity (Green and Kubo), on the fly" not in page
+    write_csv(path, green_kubo(1e-6 * crystal, 4.0, 1000.0, 300.0))
+    result = command("analyze", run)
+    assert "left out: viscosity: the stress is not forgotten" in result.out
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "shear viscosity (Green and Kubo), on the fly (viscosity-on-the-fly.csv)" in page
 
 
 def test_several_systems(run, command, tmp_path):

@@ -112,6 +112,15 @@ def test_a_new_run_leaves_nothing_of_the_old_one(toml, command, tmp_path):
     assert list(files_of(tmp_path / "run")) == ["mine.csv"]
 
 
+def test_a_viscosity_needs_a_cell(toml, command, tmp_path):
+    path = with_sections(toml(steps=20), '[[analysis]]\nkind = "viscosity"\n')
+    structure = tmp_path / "ar.extxyz"
+    structure.write_text(structure.read_text().replace('pbc="T T T"', 'pbc="F F F"'))
+    result = command("run", path)
+    assert result.code == 2
+    assert "a viscosity needs three periodic directions" in result.err
+
+
 @pytest.mark.parametrize(
     ("section", "said"),
     [
