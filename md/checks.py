@@ -11,7 +11,7 @@ from fastequi.errors import InputError
 from fastequi.graph import edge_vectors, volumes
 from fastequi.md.constraints.from_ase import refused
 from fastequi.md.neighbors import NeighborList
-from fastequi.md.state import State, atoms_per_system, state_from_atoms
+from fastequi.md.state import State, atoms_per_system, state_from_atoms, system_name
 from fastequi.potential import Potential, Prediction
 
 #: Atoms closer than this are on top of each other.
@@ -67,7 +67,7 @@ def find_problems(state: State, potential: Potential) -> list[str]:
     """A sentence for each problem: empty, not finite, unknown elements, cell, overlaps."""
     state = state.to("cpu")
     empty = torch.nonzero(atoms_per_system(state) == 0).squeeze(1).tolist()
-    problems = [f"system {k} has no atoms" for k in empty]
+    problems = [f"{system_name(state, k)} has no atoms" for k in empty]
     problems += _not_finite(state)
     problems += _bad_masses(state)
     problems += _bad_constraints(state)
@@ -86,7 +86,9 @@ def _raise_if_any(problems: list[str]) -> None:
 def atom_name(state: State, atom: int) -> str:
     """'atom 3 (Si)', and of which system where there are several; counted within its system."""
     name = atom_within(state, atom)
-    return name if state.n_systems == 1 else f"{name} of system {int(state.system_idx[atom])}"
+    if state.n_systems == 1:
+        return name
+    return f"{name} of {system_name(state, int(state.system_idx[atom]))}"
 
 
 def atom_within(state: State, atom: int) -> str:
@@ -124,17 +126,17 @@ def _bad_constraints(state: State) -> list[str]:
         return []
     atoms, problems = atoms_per_system(state).tolist(), []
     for k in range(state.n_systems):
-        mine = state.system_idx == k
+        mine, name = state.system_idx == k, system_name(state, k)
         fixed = 0 if state.fixed_atoms is None else int(state.fixed_atoms[mine].sum())
         fixes_centre = state.fixed_centre is not None and bool(state.fixed_centre[k])
         if fixed and fixed == atoms[k]:
-            problems.append(f"all atoms of system {k} are fixed: nothing is left to move")
+            problems.append(f"all atoms of {name} are fixed: nothing is left to move")
         elif fixes_centre and fixed:
             problems.append(
-                f"system {k} has fixed atoms, and its centre of mass is fixed too; choose one"
+                f"{name} has fixed atoms, and its centre of mass is fixed too; choose one"
             )
         elif fixes_centre and atoms[k] == 1:
-            problems.append(f"system {k} is one atom, whose centre of mass is fixed: nothing moves")
+            problems.append(f"{name} is one atom, whose centre of mass is fixed: nothing moves")
     return problems
 
 
@@ -152,20 +154,20 @@ def _unknown_elements(state: State, potential: Potential) -> list[str]:
 def _bad_cells(state: State) -> list[str]:
     problems = []
     for k in range(state.n_systems):
-        cell, pbc = state.cell[k], state.pbc[k]
+        cell, pbc, name = state.cell[k], state.pbc[k], system_name(state, k)
         if not torch.isfinite(cell).all():
-            problems.append(f"the cell of system {k} is not finite")
+            problems.append(f"the cell of {name} is not finite")
             continue
         missing = (pbc & (cell == 0.0).all(dim=1)).nonzero().squeeze(1).tolist()
         if missing:
             axes = ", ".join("abc"[axis] for axis in missing)
             problems.append(
-                f"system {k} is periodic along {axes} but has no lattice vector there; "
+                f"{name} is periodic along {axes} but has no lattice vector there; "
                 "give one or set pbc to False"
             )
         elif _is_flat(cell[pbc]):
             problems.append(
-                f"the lattice vectors of system {k} span no volume: {cell[pbc].tolist()} Å; "
+                f"the lattice vectors of {name} span no volume: {cell[pbc].tolist()} Å; "
                 "periodic directions need independent lattice vectors"
             )
     return problems

@@ -23,7 +23,8 @@ def select_systems(state: State, keep: Sequence[int]) -> State:
     place = torch.full((state.n_systems,), -1, dtype=torch.int64, device=state.device)
     place[systems] = torch.arange(len(systems), device=state.device)
     own["system_idx"] = place[own["system_idx"]]
-    return replace(state, **own, extra={})
+    names = tuple(state.names[k] for k in keep) if state.names else ()
+    return replace(state, **own, extra={}, names=names)
 
 
 def select_extra(

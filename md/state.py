@@ -53,6 +53,7 @@ class State(_Remembered):
     extra           name -> tensor   what the integrator declares and nobody else looks into
     fixed_atoms     [atoms]          bool, which atoms do not move; None where all do
     fixed_centre    [systems]        bool, whose centre of mass does not move; None where all may
+    names           one per system   what messages call the systems; () for their rows
     """
 
     positions: Tensor
@@ -70,6 +71,7 @@ class State(_Remembered):
     extra: dict[str, Tensor] = field(default_factory=dict)
     fixed_atoms: Tensor | None = None
     fixed_centre: Tensor | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def n_atoms(self) -> int:
@@ -233,6 +235,11 @@ def state_to_atoms(state: State) -> list[Atoms]:
             atoms.calc = SinglePointCalculator(atoms, **finite)
         frames.append(atoms)
     return frames
+
+
+def system_name(state: State, row: int) -> str:
+    """'system 0003', or by its row where systems have no names."""
+    return f"system {state.names[row] if state.names else row}"
 
 
 def atoms_per_system(state: State) -> Tensor:

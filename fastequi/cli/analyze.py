@@ -19,7 +19,7 @@ from fastequi.md.analysis.analysis import Finding, in_digits
 from fastequi.md.analysis.files import as_json, average_rows, write_results, write_rows
 from fastequi.md.analysis.run import Progress, Results, systems_of
 from fastequi.md.analysis.run import analyze as analyze_system
-from fastequi.md.analysis.systems import COMPARED, System, compared, system_of, write_systems_page
+from fastequi.md.analysis.systems import System, compared, system_of, write_systems_page
 from fastequi.md.analysis.trust import checks_of
 from fastequi.md.trajectory.directory import ANALYSIS
 from fastequi.plotting import why_no_plots
@@ -165,12 +165,11 @@ def _line(finding: Finding) -> str:
 def _print_systems(systems: list[System]) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("system")
-    names = [name for name in COMPARED if any(name in system.averages for system in systems)]
-    for name in names:
-        column = LOG_ANALYSES["thermodynamics"].column(name)
-        table.add_column(column.title if column else name, justify="right")
-    for system in systems:
-        table.add_row(system.name, *(compared(system.averages, name) for name in names))
+    heads, rows = compared(systems)
+    for head in heads:
+        table.add_column(head, justify="right")
+    for system, cells in zip(systems, rows, strict=True):
+        table.add_row(system.name, *cells)
     Console().print(table)
 
 

@@ -19,7 +19,7 @@ from fastequi.md.ramps import first_value, of_systems
 from fastequi.md.safety import Safety
 from fastequi.md.selection import select_extra, select_systems
 from fastequi.md.simulation import Observer, Simulation
-from fastequi.md.state import State, state_from_atoms
+from fastequi.md.state import State, state_from_atoms, system_name
 from fastequi.md.trajectory.checkpoint import Progress, progress_of, state_of
 from fastequi.md.trajectory.directory import ERROR, LAST_GOOD
 from fastequi.md.trajectory.outputs import Outputs
@@ -65,6 +65,8 @@ class RunningBatch:
         self._safety = [Safety(config.safety)] if config.safety.has_limits else []
         self.stop_requested = False
         state = state_of(resumed) if resumed else starting_state(config, self.systems)
+        if len(systems) > 1:
+            state.names = tuple(system.folder for system in self.systems)
         with self._naming_stage(self.stage):
             self.simulation = self._simulation(state)
         # A checkpoint brings its forces along; computing them twice could differ in the last bit.
@@ -135,7 +137,8 @@ class RunningBatch:
         """Go on without the system that failed, after its last good frame and its error."""
         row, state = error.system or 0, self.simulation.state
         system = self.systems[row]
-        message = error.message.replace(f" of system {row}", "")  # its folder says whose it is
+        # Its folder says whose it is.
+        message = error.message.replace(f" of {system_name(state, row)}", "")
         self.failed[str(system.index)] = {"step": state.step, "error": message}
         path = outputs.write_frame(self.simulation, LAST_GOOD, row)
         write_durably(path.with_name(ERROR), f"{message}\n".encode())

@@ -6,7 +6,7 @@ wavenumbers, intensity = vibrational_spectrum(
 )
 
 `ANALYSES` has all of them in one form, for programs that offer them: frames in, columns out.
-`LOG_ANALYSES` are those of the columns of a log.
+`LOG_ANALYSES` are those of the columns of a log; of a minimisation's, the last one.
 
 columns = ANALYSES["rdf"](frames, r_max_A=6.0)
 """
@@ -16,6 +16,7 @@ from fastequi.md.analysis.analysis import Analysis
 from fastequi.md.analysis.coordination import COORDINATION, coordination_numbers
 from fastequi.md.analysis.frames import interval_fs, positions_of, velocities_of
 from fastequi.md.analysis.lattice import LATTICE
+from fastequi.md.analysis.minimization import MINIMIZATION
 from fastequi.md.analysis.msd import (
     MSD,
     diffusion,
@@ -51,6 +52,7 @@ ANALYSES: dict[str, Analysis] = {
 LOG_ANALYSES: dict[str, Analysis] = {
     "thermodynamics": THERMODYNAMICS,
     "drift": DRIFT,
+    "minimization": MINIMIZATION,
 }
 
 __all__ = [

@@ -42,7 +42,8 @@ def lattice_findings(frames: Sequence[Atoms], columns: Columns) -> Iterable[Find
         )
     if not changes:
         a, b, c, alpha, beta, gamma, _ = (f"{mean.mean:.5g}" for mean in means.values())
-        yield f"the cell does not change: {a} x {b} x {c} Å, {alpha} {beta} {gamma}°"
+        cell = "the cell does not change" if len(frames) > 1 else "the cell"
+        yield f"{cell}: {a} x {b} x {c} Å, {alpha} {beta} {gamma}°"
 
 
 LATTICE = Analysis(

@@ -16,6 +16,7 @@ from fastequi.errors import FastEquiError, InputError
 from fastequi.md.analysis import ANALYSES, LOG_ANALYSES
 from fastequi.md.analysis.analysis import Analysis, Columns, Finding
 from fastequi.md.analysis.frames import spread_over
+from fastequi.md.analysis.minimization import NO_MEANS
 from fastequi.md.analysis.table import read_csv
 from fastequi.md.analysis.thermodynamics import Average, averages, settled_ps
 from fastequi.md.disagreement import COLUMN
@@ -39,6 +40,8 @@ Progress = Callable[[str, int, int], None]
 #: times fewer frames it gets.
 _COSTLY = {"rdf": 20_000, "coordination": 20_000, "adf": 20_000, "structure_factor": 2_000}
 _SPARED = 8
+#: What a minimisation has not.
+_OF_TIME = ("msd", "vacf", "spectrum", "viscosity")
 #: Times of frames and rows are multiples of the timestep; this is less than any, in ps.
 _SAME_TIME_PS = 1e-9
 
@@ -78,6 +81,11 @@ class Results:
     remarks: dict[str, list[str]] = field(default_factory=dict)
     on_the_fly: dict[str, Columns] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_minimization(self) -> bool:
+        """Whether steps are no time, and frames no ensemble."""
+        return self.facts.get("ensemble") == "minimize"
 
 
 def systems_of(directory: Path) -> list[Path]:
@@ -151,8 +159,14 @@ def analyze(
     )  # fmt: skip
     for path in sorted((directory / ANALYSIS).glob(f"*{ON_THE_FLY}")):
         results.on_the_fly[path.name.removesuffix(ON_THE_FLY)] = read_csv(path)
-    results = _add_log(results, rows, frames)
+    if results.is_minimization:
+        _add_minimization(results, rows)
+        used = used[-1:]
+    else:
+        results = _add_log(results, rows, frames)
     for name, analysis in ANALYSES.items():
+        if results.is_minimization and name in _OF_TIME:
+            continue
         if analysis.wants_on_the_fly and name in results.on_the_fly:
             _add(results, name, analysis, used, results.on_the_fly[name])
             if name in results.columns:
@@ -259,16 +273,23 @@ def _summary(directory: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _add_minimization(results: Results, rows: Columns) -> None:
+    results.left_out["means"] = NO_MEANS
+    if len(rows.get("step", [])):
+        _add(results, "minimization", LOG_ANALYSES["minimization"], rows)
+
+
 def _add_log(results: Results, rows: Columns, frames: Sequence[Atoms]) -> Results:
     """What the log says, added; averages need the mass of the atoms, which the frames know."""
     if len(rows.get("time_ps", [])) == 0:
-        results.left_out.update(dict.fromkeys(LOG_ANALYSES, f"no rows of a {LOG}"))
+        for name in ("thermodynamics", "drift"):
+            results.left_out[name] = f"no rows of a {LOG}"
         return results
     mass_amu = float(frames[0].get_masses().sum()) if frames else None
     atoms = len(frames[0]) if frames else 1
     settings = {"thermodynamics": {"mass_amu": mass_amu}, "drift": {"atoms": atoms}}
-    for name, analysis in LOG_ANALYSES.items():
-        _add(results, name, analysis, rows, **settings.get(name, {}))
+    for name in ("thermodynamics", "drift"):
+        _add(results, name, LOG_ANALYSES[name], rows, **settings.get(name, {}))
     found = averages(results.columns["thermodynamics"])
     return replace(
         results,

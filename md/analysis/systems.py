@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastequi.md.analysis import LOG_ANALYSES
-from fastequi.md.analysis.analysis import Columns, in_digits
+from fastequi.md.analysis.analysis import Columns, Finding, in_digits
 from fastequi.md.analysis.document import panel_data, write_document
 from fastequi.md.analysis.page import progress_data
 from fastequi.md.analysis.panels import Panel
@@ -32,6 +32,7 @@ class System:
     """What is kept of a system when its own page is written.
 
     rows     the columns of its log, over time_ps
+    ends     of a minimisation, what its last row says
     amiss    what its checks found not to be as it should
     """
 
@@ -40,6 +41,7 @@ class System:
     status: Status
     averages: Mapping[str, Average]
     rows: Columns
+    ends: Sequence[Finding]
     amiss: list[str]
     has_page: bool
 
@@ -48,15 +50,27 @@ def system_of(results: Results, has_page: bool = True) -> System:
     """Of the results of one system."""
     return System(
         results.directory.name, results.facts, results.status, results.averages,
-        results.columns.get("thermodynamics", {}),
+        results.columns.get("thermodynamics", {}), results.findings.get("minimization", ()),
         [check.text for check in checks_of(results) if not check.good], has_page,
     )  # fmt: skip
 
 
-def compared(averages: Mapping[str, Average], name: str) -> str:
-    """A mean with its error, or '-'."""
-    average = averages.get(name)
-    return in_digits(average.mean.mean, average.mean.error) if average else "-"
+def compared(systems: Sequence[System]) -> tuple[list[str], list[list[str]]]:
+    """Headings, and the cells of each system: means with their errors, ends of minimisations."""
+    names = [name for name in COMPARED if any(name in system.averages for system in systems)]
+    columns = [LOG_ANALYSES["thermodynamics"].column(name) for name in names]
+    heads = [column.title for column in columns if column]
+    ends = list(dict.fromkeys((end.key, end.text, end.unit) for s in systems for end in s.ends))
+    heads += [f"{text} ({unit})" for _, text, unit in ends]
+    rows = []
+    for system in systems:
+        means = [system.averages.get(name) for name in names]
+        values = {end.key: in_digits(end.value) for end in system.ends}
+        rows.append(
+            [in_digits(a.mean.mean, a.mean.error) if a else "-" for a in means]
+            + [values.get(key, "-") for key, *_ in ends]
+        )
+    return heads, rows
 
 
 def write_systems_page(directory: Path, systems: Sequence[System], remark: str = "") -> Path:
@@ -92,19 +106,18 @@ def _checks(systems: Sequence[System]) -> Iterator[dict[str, Any]]:
 
 
 def _table(systems: Sequence[System], remark: str) -> dict[str, Any]:
-    names = [name for name in COMPARED if any(name in system.averages for system in systems)]
-    columns = [LOG_ANALYSES["thermodynamics"].column(name) for name in names]
-    head = ["system", "formula", *(column.title for column in columns if column), "checks"]
+    heads, cells = compared(systems)
+    head = ["system", "formula", *heads, "checks"]
     rows = []
-    for system in systems:
+    for system, own in zip(systems, cells, strict=True):
         link = {"text": system.name, "link": f"{system.name}/{REPORT}"}
         rows.append([
             link if system.has_page else system.name,
             str(system.facts.get("formula", "")),
-            *(compared(system.averages, name) for name in names),
+            *own,
             f"{len(system.amiss)} amiss" if system.amiss else "good",
         ])  # fmt: skip
-    numbers = list(range(2, 2 + len(names)))
+    numbers = list(range(2, 2 + len(heads)))
     return {"title": "Systems", "head": head, "rows": rows, "numbers": numbers, "note": remark}
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from fastequi.errors import InputError
 from fastequi.graph import volumes
 from fastequi.md.barostats.strain import AXES, COUPLINGS, Coupling
-from fastequi.md.state import State, atoms_per_system
+from fastequi.md.state import State, atoms_per_system, system_name
 
 #: Largest thermal strain in one step that a barostat may be expected to make.
 TYPICAL_STRAIN = 0.01
@@ -39,11 +39,11 @@ def check_cells(
         )
     volume = volumes(state.cell).tolist()
     for k in range(state.n_systems):
-        cell, pbc = state.cell[k].cpu(), state.pbc[k].cpu()
+        cell, pbc, name = state.cell[k].cpu(), state.pbc[k].cpu(), system_name(state, k)
         open_axes = [axis for axis in coupling.axes if _is_open(cell[pbc], "xyz".index(axis))]
         if not volume[k] > 0.0:
             problems.append(
-                f"system {k} has no volume: {ensemble} needs three lattice vectors; along an open "
+                f"{name} has no volume: {ensemble} needs three lattice vectors; along an open "
                 "direction one that spans atoms and vacuum"
             )
         elif open_axes:
@@ -52,7 +52,7 @@ def check_cells(
             if free:
                 way_out = f'barostat_axes = "{free}" leaves the rest alone'
             problems.append(
-                f"system {k} is open along {', '.join(open_axes)}, where {ensemble} cannot change "
+                f"{name} is open along {', '.join(open_axes)}, where {ensemble} cannot change "
                 f"its cell; {way_out}"
             )
     if problems:
@@ -72,10 +72,10 @@ def check_speed(
         needed = barostat_time_fs * (largest / TYPICAL_STRAIN) ** (1.0 / power)
         atoms, volume = int(atoms_per_system(state)[worst]), float(volumes(state.cell)[worst])
         raise InputError(
-            f"barostat_time_fs = {barostat_time_fs:g} is too fast for system {worst} ({atoms} "
-            f"atoms, {volume:.4g} Å³): {ensemble} would strain its cell by {100 * largest:.2g} % "
-            f"in one step; allowed: {needed:.2g} fs or more. A larger supercell or a smaller "
-            "timestep_fs help too"
+            f"barostat_time_fs = {barostat_time_fs:g} is too fast for {system_name(state, worst)} "
+            f"({atoms} atoms, {volume:.4g} Å³): {ensemble} would strain its cell by "
+            f"{100 * largest:.2g} % in one step; allowed: {needed:.2g} fs or more. A larger "
+            "supercell or a smaller timestep_fs help too"
         )
 
 

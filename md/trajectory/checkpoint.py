@@ -41,7 +41,8 @@ def checkpoint_of(
     Tensors are the fields of State, its extra ones as `extra.NAME`; numbers are its other fields,
     and the progress.
     """
-    values = {f.name: getattr(state, f.name) for f in fields(state) if f.name != "extra"}
+    kept = [f.name for f in fields(state) if f.name not in ("extra", "names")]
+    values = {name: getattr(state, name) for name in kept}
     values |= {f"{_EXTRA}{name}": tensor for name, tensor in state.extra.items()}
     tensors = on_host({name: value for name, value in values.items() if isinstance(value, Tensor)})
     numbers = {n: v for n, v in values.items() if n not in tensors and v is not None}

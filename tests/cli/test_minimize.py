@@ -56,7 +56,17 @@ def test_a_minimum_is_exit_code_0(minimize, command, tmp_path, optimizer):
     assert np.isnan(read_log(tmp_path / "run" / "log.csv")["temperature_K"]).all()
     (final,) = read_trajectory(tmp_path / "run" / "final.extxyz")
     assert not final.has("momenta")  # dynamics from here draw velocities
-    assert command("analyze", tmp_path / "run").code == 0
+    result = command("analyze", tmp_path / "run")
+    assert result.code == 0
+    for words in (
+        "no means",
+        "largest force at the end:",
+        "largest stress at the end:",
+        "note: the cell: ",
+    ):
+        assert words in result.out
+    for words in ("±", "drift of", "settled", "diffusion"):
+        assert words not in result.out
     result = command("run", minimize(tmp_path, optimizer), "--resume")
     assert (result.code, "nothing to do" in result.out) == (0, True)
 

@@ -47,6 +47,14 @@ def test_large_forces_are_warned_of() -> None:
         started(pair, LennardJones())
 
 
+def test_systems_of_a_batch_are_called_by_their_names() -> None:
+    pair = Atoms("Ar2", [[0, 0, 0], [2.05, 0, 0]])
+    state = state_from_atoms([Atoms("Ar"), pair])
+    state.names = ("0003", "0007")
+    with pytest.warns(UserWarning, match=r"the force on atom 0 \(Ar\) of system 0007 is "):
+        Simulation(state, LennardJones(), VelocityVerlet(1.0)).run(1)
+
+
 def test_velocities_that_are_too_large_name_themselves() -> None:
     atoms = ase.build.bulk("Ar", a=5.4, cubic=True)
     state = state_from_atoms(atoms)
