@@ -37,6 +37,7 @@ from fastequi.process import naming, reproducible, stopping_on_signals
 from fastequi.running.biasing import bias_of, fingerprint_of_bias
 from fastequi.running.identity import LoadedModel, check_goes_on, fingerprint_of
 from fastequi.running.memory import Room, room_for, split
+from fastequi.running.relay import Relay, is_relay
 from fastequi.running.running_batch import RunningBatch
 from fastequi.running.summary import summarize, summary_of_all, system_summaries
 from fastequi.running.systems import (
@@ -111,6 +112,11 @@ class Setup:
         return len(self.systems) > 1
 
     @property
+    def total_steps(self) -> int:
+        """Of all batches."""
+        return sum(batch.total_steps for batch in self.batches)
+
+    @property
     def steps_left(self) -> int:
         """Of all batches."""
         return sum(batch.steps_left for batch in self.batches)
@@ -153,8 +159,10 @@ def set_up(config: Config, resume: bool = False) -> Setup:
         checkpoint = in_present_format(found) if found else None
         if checkpoint:
             check_goes_on(checkpoint, fingerprint)
+        given = config, potential, members, folder, checkpoint
         bias = bias_of(config, systems, restart=checkpoint is not None)
-        batches.append(RunningBatch(config, potential, members, folder, checkpoint, bias))
+        relay = is_relay(config, systems)
+        batches.append(Relay(*given, room) if relay else RunningBatch(*given, bias=bias))
     setup = Setup(config, potential, systems, batches, fingerprint, room)
     unfinished = [k for k, batch in enumerate(batches) if not is_finished(setup, batch)]
     setup.present = unfinished[0] if unfinished else 0
@@ -172,7 +180,7 @@ def _batches(
     earlier = batches_of(folder.parent) if resume else []
     if earlier and earlier[-1][1] < len(systems):
         groups = [systems[first : last + 1] for first, last in earlier]
-    elif room is None or (resume and latest_checkpoint(folder)):
+    elif room is None or is_relay(config, systems) or (resume and latest_checkpoint(folder)):
         groups = [systems]
     else:
         groups = split(systems, room)
@@ -288,6 +296,7 @@ def _open_outputs(setup: Setup, batch: RunningBatch) -> Outputs:
     return Outputs(
         setup.directory,
         [system.folder for system in batch.systems],
+        batch.begins,
         batch.checkpoints,
         fingerprint=setup.fingerprint,
         progress=batch.progress,

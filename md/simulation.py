@@ -44,12 +44,14 @@ class Simulation:
     chunks: how many steps pass between two looks at the device; see `fastequi.md.chunk`.
     forces_are_current: whether forces and energies belong to the positions; a restart that brings
         them along sets it, and nothing is computed twice.
-    observe_start: whether observers still have to see step 0; a restart clears it.
+    observe_start: whether observers still have to see the step that it begins with: step 0, and
+        no other unless somebody says so; a restart clears it.
     begin: step and time in fs from which on the timestep is the integrator's; a stage sets it.
     phases_s: seconds spent in model, neighbors, integrate, output; wall_s: in `run` altogether. On
         a GPU steps are captured as a whole, and are counted as the model's.
     stopped: whether the last `run` returned early because it was asked to.
     finished: whether it did because the integrator has nothing left to do.
+    enough: which of its systems that has to be said of, from which are done [systems]: all.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Simulation:
         self.wall_s = 0.0
         self.stopped = self.finished = False
         self._stop_requested = False
+        self.enough: Callable[[torch.Tensor], torch.Tensor] = torch.all
 
     @property
     def potential(self) -> Potential:
@@ -123,7 +126,7 @@ class Simulation:
         try:
             if not self.forces_are_current:
                 self.compute_forces_()
-            if self.observe_start and self.state.step == 0:
+            if self.observe_start:
                 self._call_observers()
                 with self._forces.timed("output"):
                     check_first_step(self.state, self.integrator)
@@ -154,7 +157,7 @@ class Simulation:
 
     def _is_finished(self) -> bool:
         done = self.integrator.finished(self.state)
-        self.finished = done is not None and bool(done.all())
+        self.finished = done is not None and bool(self.enough(done))
         return self.finished
 
     def _steps_unobserved(self) -> int:

@@ -53,7 +53,7 @@ class Progress:
         """`out` is stdout if not given."""
         self.every = setup.config.output.log_every
         self._setup = setup
-        self._total = setup.config.total_steps * len(setup.batches)
+        self._total = setup.total_steps
         self._first = self._step
         self._out = out or sys.stdout
         self._noted: tuple[float, float, bool] | None = None
@@ -94,7 +94,7 @@ class Progress:
             words.append(setup.batch.present.name)
         if len(setup.batches) > 1:
             words.append(f"batch {setup.present + 1} of {len(setup.batches)}")
-        return ", ".join(words)
+        return ", ".join(filter(None, [*words, setup.batch.words]))
 
     def _speed(self) -> str:
         steps_per_s = self._speedometer.steps_per_s

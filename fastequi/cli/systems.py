@@ -37,7 +37,9 @@ def describe_systems(setup: Setup) -> dict[str, str]:
 def _batches(setup: Setup) -> str:
     batches = setup.batches
     if len(batches) == 1:
-        return "all at once"
+        n = len(batches[0].systems)
+        everyone = n == len(setup.systems) or setup.checkpoint
+        return "all at once" if everyone else f"{n} at once, the next as others are done"
     return f"{len(batches)}, one after the other, of {_range([len(b.everyone) for b in batches])}"
 
 

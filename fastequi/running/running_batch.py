@@ -36,7 +36,9 @@ class RunningBatch:
 
     everyone     all its systems
     systems      those that are running, in the order of the rows of the state
-    failed       the others: number (as text) -> the last good `step`, and the `error`
+    failed       others: number (as text) -> the last good `step`, and the `error`
+    done         others that have left: number (as text) -> their `steps`, and the `last` row of
+                 their logs; here nobody leaves before the end
     stage        number of the present stage, from 0
     simulation   of the present stage
     checkpoints  the folder of its checkpoints
@@ -51,15 +53,21 @@ class RunningBatch:
         systems: Sequence[System],
         checkpoints: Path,
         resumed: Checkpoint | None = None,
+        *,
+        first: Sequence[System] | None = None,
         bias: Plumed | None = None,
     ) -> None:
-        """Ready to run. Raises InputError for systems that a stage cannot take."""
+        """Ready to run, the `first` systems to begin with or, where not given, all.
+
+        Raises InputError for systems that a stage cannot take.
+        """
         self.config, self.potential, self.bias = config, potential, bias
         self.everyone, self.checkpoints, self.resumed = list(systems), checkpoints, resumed
-        everyone = tuple(system.index for system in systems)
-        progress = progress_of(resumed) if resumed else Progress(systems=everyone)
+        begins = tuple(system.index for system in first or systems)
+        progress = progress_of(resumed) if resumed else Progress(systems=begins)
         self.stage, self._begin = progress.stage, progress.begin
         self.failed: dict[str, Any] = dict(progress.failed)
+        self.done: dict[str, Any] = dict(progress.done)
         self.systems = [system for system in systems if system.index in progress.systems]
         self.observers: list[Observer] = []
         self._safety = [Safety(config.safety)] if config.safety.has_limits else []
@@ -81,6 +89,21 @@ class RunningBatch:
     def present(self) -> Stage:
         """The present stage."""
         return self.config.stages[self.stage]
+
+    @property
+    def total_steps(self) -> int:
+        """Of all stages."""
+        return self.config.total_steps
+
+    @property
+    def begins(self) -> list[int] | None:
+        """Steps at which its systems began; None where all begin together."""
+        return None
+
+    @property
+    def words(self) -> str:
+        """How far it is, where steps do not say it."""
+        return ""
 
     @property
     def steps_left_in_stage(self) -> int:
@@ -127,11 +150,16 @@ class RunningBatch:
                 continue
             if self.simulation.stopped:
                 self.stop_requested = True  # by a bias
+            if self.stop_requested or not self._goes_on_(outputs):
                 return
-            self._end_stage_(outputs)
-            if not self.systems or self.stage + 1 == len(self.config.stages):
-                return
-            self._next_stage_(outputs)
+
+    def _goes_on_(self, outputs: Outputs) -> bool:
+        """What happens when the steps of a stage are done; whether there is more to do."""
+        self._end_stage_(outputs)
+        if not self.systems or self.stage + 1 == len(self.config.stages):
+            return False
+        self._next_stage_(outputs)
+        return True
 
     def _drop_(self, error: PhysicsError, outputs: Outputs) -> None:
         """Go on without the system that failed, after its last good frame and its error."""
@@ -139,17 +167,26 @@ class RunningBatch:
         system = self.systems[row]
         # Its folder says whose it is.
         message = error.message.replace(f" of {system_name(state, row)}", "")
-        self.failed[str(system.index)] = {"step": state.step, "error": message}
+        self.failed[str(system.index)] = {"step": self._own_step(row), "error": message}
         path = outputs.write_frame(self.simulation, LAST_GOOD, row)
         write_durably(path.with_name(ERROR), f"{message}\n".encode())
         outputs.drop(row)
-        del self.systems[row]
+        self._leave_([row])
+
+    def _leave_(self, leaving: Sequence[int]) -> None:
+        """Go on without the systems in some rows."""
+        state = self.simulation.state
+        rows = [k for k in range(state.n_systems) if k not in leaving]
+        self.systems = [self.systems[k] for k in rows]
         if self.systems:
-            rows = [k for k in range(state.n_systems) if k != row]
             others = select_systems(state, rows)
             like = self._integrator().extra_state(others)
             others.extra = select_extra(state, rows, like)
             self._replace_simulation_(others)
+
+    def _own_step(self, row: int) -> int:
+        """Steps that a system has done."""
+        return self.simulation.state.step
 
     def _end_stage_(self, outputs: Outputs) -> None:
         """Whoever has not come to the end of a minimisation has failed; with more steps, a run
@@ -173,11 +210,17 @@ class RunningBatch:
         if done is None or bool(done.all()):
             return None
         row = int((~done).int().argmax())
+        return self._not_at_a_minimum(row, state.step - self._begin[0])
+
+    def _not_at_a_minimum(
+        self, row: int, steps: int, way_out: str = "more steps with --resume"
+    ) -> PhysicsError:
+        state = self.simulation.state
         columns = self.simulation.integrator.more_columns(state)
         left = ", ".join(f"{name} {float(value[row]):.3g}" for name, value in columns.items())
         return PhysicsError(
-            f"not at a minimum after {state.step - self._begin[0]} steps ({left}). What may help: "
-            "more steps with --resume; the other optimizer; a wider limit",
+            f"not at a minimum after {steps} steps ({left}). What may help: {way_out}; the other "
+            "optimizer; a wider limit",
             row if state.n_systems > 1 else None,
         )
 

@@ -55,11 +55,13 @@ def system_summaries(
                     strict=True)) if batch.systems else {}  # fmt: skip
     found = {}
     for system in batch.everyone:
-        failure = batch.failed.get(str(system.index))
+        failure, left = (of.get(str(system.index)) for of in (batch.failed, batch.done))
         steps = failure["step"] if failure else simulation.state.step
+        row = rows.get(system.index, {})
+        if left:
+            steps, row = left["steps"], left["last"]
         common = summarize(potential, len(system.atoms), steps, simulation.time_ps, elapsed_s)
-        last = {name: value for name, value in rows.get(system.index, {}).items()
-                if name not in ("step", "time_ps")}  # fmt: skip
+        last = {name: value for name, value in row.items() if name not in ("step", "time_ps")}
         found[system.index] = {
             "system": system.folder,
             "status": "failed" if failure else "done",

@@ -22,12 +22,19 @@ class Progress:
     begin    step and time in fs at which that stage began
     systems  numbers of the systems that the state has, row by row
     failed   number of a system (as text) -> the last good `step`, and the `error`
+    joined   step at which each row began, where not all began together; () where they did
+    done     number of a system (as text) that has left -> its `steps`, and the `last` row of its
+             log
+    room     atoms and systems at once, at most, where others wait for theirs; None: no limit
     """
 
     stage: int = 0
     begin: tuple[int, float] = (0, 0.0)
     systems: tuple[int, ...] = (0,)
     failed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    joined: tuple[int, ...] = ()
+    done: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    room: tuple[int | None, int] | None = None
 
 
 def checkpoint_of(
@@ -64,8 +71,8 @@ def progress_of(checkpoint: Checkpoint) -> Progress:
     found = checkpoint.numbers.get(_PROGRESS)
     if found is None:
         return Progress()
-    begin, systems = tuple(found["begin"]), tuple(found["systems"])
-    return Progress(**{**found, "begin": begin, "systems": systems})
+    tuples = ("begin", "systems", "joined", "room")
+    return Progress(**found | {k: tuple(found[k]) for k in tuples if found.get(k) is not None})
 
 
 def in_present_format(old: Checkpoint) -> Checkpoint:

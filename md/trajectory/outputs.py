@@ -1,7 +1,7 @@
 """Outputs: the observers of a run that fill its directory with logs, trajectories, checkpoints."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from ase import Atoms
 from fastequi.md import bias
 from fastequi.md.analysis.accumulators.on_the_fly import Asked, OnTheFly
 from fastequi.md.disagreement import COLUMN, DisagreementWatch, largest_disagreement
-from fastequi.md.observers import thermodynamics_of_all
+from fastequi.md.observers import EverySo, thermodynamics_of_all
 from fastequi.md.simulation import Simulation
 from fastequi.md.trajectory.checkpoint import Progress, checkpoint_of
 from fastequi.md.trajectory.extxyz import extxyz_text
@@ -24,6 +24,9 @@ from fastequi.md.trajectory.writer import BackgroundWriter
 from fastequi.storage.appending import RecordFile
 from fastequi.storage.checkpoint import Checkpoint, write_checkpoint
 from fastequi.storage.durable import fsync, write_durably
+
+#: What is written of each system by its own steps.
+_LOG, _FRAMES = "log", "frames"
 
 
 @dataclass
@@ -48,12 +51,15 @@ class Outputs:
     of its step, and the steps never wait for the disk.
 
     stage: the name of the present one, which rows and frames get; None in a run without.
+
+    Systems that begin later than others count steps of their own, and what is due is due by these.
     """
 
     def __init__(
         self,
         directory: Path,
         folders: Sequence[str],
+        begins: Sequence[int] | None,
         checkpoints: Path,
         log_every: int,
         trajectory_every: int,
@@ -75,6 +81,7 @@ class Outputs:
         """Start new files, or cut those of a checkpoint back to where it was.
 
         folders       of the systems of the batch, in their order; "" where there is only one
+        begins        steps at which they began; None: all at step 0, and so will all others
         checkpoints   where those of the batch go
         progress      where the batch is, for the checkpoints
         analyses      the sections [[analysis]]
@@ -92,18 +99,14 @@ class Outputs:
         more = {bias.COLUMN: lengths_of_bias, COLUMN: is_committee, STAGE: stage is not None}
         self._columns = [*more_columns, *(name for name, is_there in more.items() if is_there)]
         watched = disagreement_limit_eV_per_A is not None
-        self._folders, self._systems = list(folders), []
-        for folder in folders:
-            offsets = _offsets_in(folder, resumed.offsets) if resumed else None
-            (directory / folder).mkdir(exist_ok=True)
-            self._systems.append(
-                SystemFiles(
-                    directory / folder, offsets, self._columns, trajectory_format,
-                    trajectory_columns, watched and on_disagreement != "warn",
-                )
-            )  # fmt: skip
-        tensors = resumed.tensors if resumed else {}
-        self._on_the_fly = [OnTheFly(directory, analyses, folder, tensors) for folder in folders]
+        saves = watched and on_disagreement != "warn"
+        self._form = self._columns, trajectory_format, trajectory_columns, saves
+        self._analyses = analyses
+        self._folders: list[str] = []
+        self._systems: list[SystemFiles] = []
+        self._on_the_fly: list[OnTheFly] = []
+        for folder, begin in zip(folders, begins or [0] * len(folders), strict=True):
+            self.join(folder, begin, resumed)
         self._writer = BackgroundWriter()
         self._earlier_s: Mapping[str, float] = resumed.elapsed_s if resumed else {}
         self._started_s = perf_counter()
@@ -114,11 +117,11 @@ class Outputs:
             watches.append(DisagreementWatch(disagreement_limit_eV_per_A, on_disagreement, save))
         # Checkpoints last: they close the books of their step.
         self.observers = [
-            Periodic(log_every, self._log_rows, last_step),
-            Periodic(trajectory_every, self._frames, last_step),
+            self._by_system(_LOG, log_every, begins, self._log_rows),
+            self._by_system(_FRAMES, trajectory_every, begins, self._frames),
             *(Periodic(log_every, watch, last_step) for watch in watches),
             *(
-                Periodic(one.every, partial(self._analyse, k), last_step)
+                self._by_system(f"analysis {k}", one.every, begins, partial(self._analyse, k))
                 for k, one in enumerate(analyses)
             ),
             Periodic(checkpoint_every, self._checkpoint, last_step),
@@ -129,12 +132,28 @@ class Outputs:
         now = {"wall": perf_counter() - self._started_s, **simulation.phases_s}
         return {name: self._earlier_s.get(name, 0.0) + seconds for name, seconds in now.items()}
 
-    def last_record(self, simulation: Simulation) -> None:
-        """A row of the log and a frame of this step, if it has none yet: nothing comes after it."""
-        for observer in self.observers[:2]:
-            if observer.last_step != simulation.state.step:
-                observer.action(simulation)
-                observer.last_step = simulation.state.step
+    def last_record(self, simulation: Simulation, rows: Sequence[int] | None = None) -> None:
+        """A row of the log and a frame of this step, if there is none yet: nothing comes after it.
+
+        rows: of which systems; None for all.
+        """
+        rows = range(len(self._systems)) if rows is None else rows
+        self._log_rows(simulation, self._due(_LOG, 1, simulation, rows))
+        self._frames(simulation, self._due(_FRAMES, 1, simulation, rows))
+
+    def join(self, folder: str, begin: int, resumed: Checkpoint | None = None) -> None:
+        """Open the files of one more system, which begins at a step; or as a checkpoint has them.
+
+        Raises InputError as the constructor.
+        """
+        offsets = _offsets_in(folder, resumed.offsets) if resumed else None
+        (self.directory / folder).mkdir(exist_ok=True)
+        own = SystemFiles(self.directory / folder, offsets, *self._form, begin=begin)
+        own.last_step = resumed.step - begin if resumed else -1
+        self._folders.append(folder)
+        self._systems.append(own)
+        tensors = resumed.tensors if resumed else {}
+        self._on_the_fly.append(OnTheFly(self.directory, self._analyses, folder, tensors))
 
     def checkpoint(self, simulation: Simulation) -> None:
         """Write a checkpoint of this step, if there is none yet, and wait for it."""
@@ -146,7 +165,7 @@ class Outputs:
     def write_frame(self, simulation: Simulation, name: str, row: int = 0) -> Path:
         """Write this step's frame of a system to a file of its own (extxyz), replacing another."""
         path = self.directory / self._folders[row] / name
-        write_durably(path, extxyz_text(self._named(frame_of(simulation, row))).encode())
+        write_durably(path, extxyz_text(self._named(frame_of(simulation, row), row)).encode())
         return path
 
     def drop(self, row: int) -> None:
@@ -154,7 +173,7 @@ class Outputs:
         self._writer.flush()
         del self._folders[row]
         self._systems.pop(row).close()
-        del self._on_the_fly[row]
+        self._on_the_fly.pop(row).write()
 
     def close(self) -> None:
         """Finish what is queued and close the files."""
@@ -164,29 +183,53 @@ class Outputs:
             for system in self._systems:
                 system.close()
 
-    def _log_rows(self, simulation: Simulation) -> None:
-        rows = thermodynamics_of_all(simulation)
-        more = largest_disagreement(simulation)
+    def _by_system(
+        self, kind: str, every: int, begins: Sequence[int] | None,
+        action: Callable[[Simulation, Sequence[int]], None],
+    ) -> EverySo:  # fmt: skip
+        """An observer: what has to be done with the systems whose own steps are multiples."""
+
+        def observe(simulation: Simulation) -> None:
+            everyone = range(len(self._systems))
+            if rows := self._due(kind, every, simulation, everyone):
+                action(simulation, rows)
+
+        return EverySo(every if begins is None else 1, observe)
+
+    def _due(self, kind: str, every: int, simulation: Simulation, rows: Iterable[int]) -> list[int]:
+        """Those whose own step is a multiple that has not been recorded; now it is."""
+        step = simulation.state.step
+        return [row for row in rows if self._systems[row].is_due(kind, every, step)]
+
+    def _log_rows(self, simulation: Simulation, rows: Sequence[int]) -> None:
+        if not rows:
+            return
+        table, more = thermodynamics_of_all(simulation), largest_disagreement(simulation)
         stage = {} if self.stage is None else {STAGE: self.stage}
         if simulation.bias is not None:
             stage |= {bias.COLUMN: simulation.bias.energy_eV}
         none = dict.fromkeys(self._more_columns, math.nan)  # of the ensembles of other stages
-        records = [
-            none | row | disagreement | stage for row, disagreement in zip(rows, more, strict=True)
-        ]
-        self._append([system.log for system in self._systems], records)
+        records = []
+        for row in rows:
+            own = {"step": table[row]["step"] - self._systems[row].begin}
+            records.append(none | table[row] | own | more[row] | stage)
+        self._append([self._systems[row].log for row in rows], records)
 
-    def _frames(self, simulation: Simulation) -> None:
-        frames = [self._named(frame) for frame in frames_of(simulation)]
-        self._append([system.trajectory for system in self._systems], frames)
+    def _frames(self, simulation: Simulation, rows: Sequence[int]) -> None:
+        if not rows:
+            return
+        frames = frames_of(simulation)
+        named = [self._named(frames[row], row) for row in rows]
+        self._append([self._systems[row].trajectory for row in rows], named)
 
     def _uncertain_frames(self, simulation: Simulation, rows: Sequence[int]) -> None:
         files = [file for row in rows if (file := self._systems[row].uncertain)]
-        self._append(files, [self._named(frame_of(simulation, row)) for row in rows])
+        self._append(files, [self._named(frame_of(simulation, row), row) for row in rows])
 
-    def _analyse(self, k: int, simulation: Simulation) -> None:
-        """Give the frames of this step to the k-th [[analysis]] of each system."""
-        given = list(zip(self._on_the_fly, frames_of(simulation), strict=True))
+    def _analyse(self, k: int, simulation: Simulation, rows: Sequence[int]) -> None:
+        """Give the frames of this step to the k-th [[analysis]] of some systems."""
+        frames = frames_of(simulation)
+        given = [(self._on_the_fly[row], frames[row]) for row in rows]
 
         def add() -> None:
             for on_the_fly, frame in given:
@@ -194,8 +237,9 @@ class Outputs:
 
         self._writer.submit(self.directory, add)
 
-    def _named(self, frame: Atoms) -> Atoms:
-        """A frame that knows its stage."""
+    def _named(self, frame: Atoms, row: int) -> Atoms:
+        """A frame that knows its stage, and its system's own step."""
+        frame.info["step"] -= self._systems[row].begin
         if self.stage is not None:
             frame.info["stage"] = self.stage
         return frame

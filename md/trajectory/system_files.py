@@ -14,6 +14,7 @@ class SystemFiles:
     """The record files in the folder of a system, open.
 
     uncertain: frames on which the members of a committee disagree; None where nobody asks.
+    begin: the step at which the system began; last_step: its own step up to which all is written.
     """
 
     def __init__(
@@ -24,12 +25,15 @@ class SystemFiles:
         trajectory_format: str = "extxyz",
         trajectory_columns: Sequence[str] = CHOSEN_COLUMNS,
         saves_uncertain: bool = False,
+        begin: int = 0,
     ) -> None:
         """Start new files, or cut those of a checkpoint back to `offsets`, by their names.
 
         Raises InputError if a file is missing, too short or cannot be written.
         """
         offsets = offsets or {}
+        self.begin, self.last_step = begin, -1
+        self._last_of: dict[str, int] = {}
         self.log = LogFile(folder / LOG, offsets.get(LOG), more_columns)
         path = folder / TRAJECTORIES[trajectory_format]
         self.trajectory: RecordFile
@@ -45,6 +49,14 @@ class SystemFiles:
     def files(self) -> list[RecordFile]:
         """All of them."""
         return [file for file in (self.log, self.trajectory, self.uncertain) if file is not None]
+
+    def is_due(self, kind: str, every: int, step: int) -> bool:
+        """Whether its own step is a multiple that has not been due before, which it then was."""
+        own = step - self.begin
+        is_due = own % every == 0 and own > self._last_of.get(kind, self.last_step)
+        if is_due:
+            self._last_of[kind] = own
+        return is_due
 
     def sync(self) -> dict[str, int]:
         """Wait until all is on disk; the offset of each file by its name."""
