@@ -24,17 +24,24 @@ def choose_device(device: str) -> torch.device:
 
 
 def device_of_process(device: str) -> torch.device:
-    """As `choose_device`; of several processes that torchrun started, each takes a GPU of its own.
+    """As `own_device`, of the processes that torchrun started."""
+    place, here = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return own_device(device, place, here, "training.device")
+
+
+def own_device(device: str, place: int, here: int, key: str) -> torch.device:
+    """As `choose_device`; of several processes on one machine, each takes a GPU of its own.
+
+    place, here  which of how many processes on this machine; key, the name of `device` in a TOML
 
     Raises InputError where there are fewer GPUs than processes, or one GPU is asked for by all.
     """
     chosen = choose_device(device)
-    if chosen.type != "cuda":
+    if chosen.type != "cuda" or (here == 1 and chosen.index is not None):
         return chosen
-    place, here = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if chosen.index is not None and here > 1:
+    if chosen.index is not None:
         raise InputError(
-            f"training.device: got {device!r}, but {here} processes cannot share one GPU; "
+            f"{key}: got {device!r}, but {here} processes cannot share one GPU; "
             "allowed: auto, cuda (each takes its own), cpu"
         )
     if here > torch.cuda.device_count():

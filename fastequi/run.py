@@ -1,11 +1,11 @@
 """From an md.toml to a finished run: the one place where names in a TOML become objects."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ase import Atoms
 
@@ -17,7 +17,9 @@ from fastequi.integrations.plumed import cut_back
 from fastequi.md.checks import check_atoms
 from fastequi.md.config import Config, to_toml
 from fastequi.md.disagreement import Disagreeing, TooUncertain
+from fastequi.md.integrators import Integrator
 from fastequi.md.simulation import Observer, Simulation
+from fastequi.md.state import State
 from fastequi.md.trajectory.checkpoint import in_present_format
 from fastequi.md.trajectory.directory import (
     CHECKPOINTS,
@@ -33,6 +35,7 @@ from fastequi.md.trajectory.directory import (
     empty_run_directory,
 )
 from fastequi.md.trajectory.outputs import Outputs
+from fastequi.potential import Potential
 from fastequi.process import naming, reproducible, stopping_on_signals
 from fastequi.running.biasing import bias_of, fingerprint_of_bias
 from fastequi.running.identity import LoadedModel, check_goes_on, fingerprint_of
@@ -57,6 +60,38 @@ from fastequi.storage.durable import naming_files, write_durably, write_json
 from fastequi.storage.lock import only_writer
 
 
+class Engine(Protocol):
+    """Who moves the atoms, where it is not `Simulation` itself.
+
+    facts    for summary.json: `engine`, its name, and others; words, the same for people
+    on_stop  called where it has been asked to stop; the run sets it
+    """
+
+    on_stop: Callable[[], None]
+
+    @property
+    def facts(self) -> dict[str, Any]: ...
+    @property
+    def words(self) -> str: ...
+
+    def device(self, device: str) -> str:
+        """That the model of this process is to be on, of what [dynamics] names."""
+        ...
+
+    def check(self, config: Config, systems: Sequence[Atoms], potential: LoadedModel) -> None:
+        """Raise InputError for what it cannot do."""
+        ...
+
+    def load(self, options: Mapping[str, Any], device: str, potential: LoadedModel) -> None:
+        """Have other processes load the model, with these keywords of `load_model`, each on a
+        device of its own as [dynamics] names it."""
+        ...
+
+    def simulate(
+        self, state: State, potential: Potential, integrator: Integrator, /, *, skin_A: float
+    ) -> Simulation: ...
+
+
 @dataclass
 class Setup:
     """A run that is ready to start.
@@ -65,6 +100,7 @@ class Setup:
     room       what fits into memory at once; None for a single system
     observers  that every simulation of the run gets beside those that write its files
     present    number of the batch that runs
+    engine     that moves the atoms; None for the built-in one
     """
 
     config: Config
@@ -76,6 +112,7 @@ class Setup:
     observers: list[Observer] = field(default_factory=list)
     present: int = 0
     stop_requested: bool = False
+    engine: Engine | None = None
 
     @property
     def directory(self) -> Path:
@@ -133,15 +170,21 @@ class Setup:
         self.batch.request_stop()
 
 
-def set_up(config: Config, resume: bool = False) -> Setup:
+def set_up(config: Config, resume: bool = False, engine: Engine | None = None) -> Setup:
     """Read the structures, load the model, make the simulations, from checkpoints if asked.
 
     Writes nothing. Raises InputError for atoms that the model cannot take, and for a checkpoint of
     another run.
     """
     systems = read_systems(config)
+    options = load_options(config, engine)
     with naming(f"model.name = {config.model.name!r}"):
-        potential = load_potential(config)
+        potential = load_potential(config, options)
+    if engine is not None:
+        engine.check(config, [system.atoms for system in systems], potential)
+        engine.load(
+            {"name_or_path": config.model.name, **options}, config.dynamics.device, potential
+        )
     with naming("model.dispersion"):
         potential = corrected(config, potential)
     structures = ", ".join(dict.fromkeys(config.system.structures))
@@ -149,6 +192,8 @@ def set_up(config: Config, resume: bool = False) -> Setup:
         check_atoms([system.atoms for system in systems], potential)
     fingerprint = fingerprint_of(config, [system.atoms for system in systems], potential)
     fingerprint |= fingerprint_of_bias(config)
+    if engine is not None:
+        fingerprint["engine"] = engine.facts["engine"]
     if resume:
         check_is_run(Path(config.output.directory))
     many = len(systems) > 1
@@ -161,9 +206,14 @@ def set_up(config: Config, resume: bool = False) -> Setup:
             check_goes_on(checkpoint, fingerprint)
         given = config, potential, members, folder, checkpoint
         bias = bias_of(config, systems, restart=checkpoint is not None)
+        simulate = engine.simulate if engine else None
         relay = is_relay(config, systems)
-        batches.append(Relay(*given, room) if relay else RunningBatch(*given, bias=bias))
-    setup = Setup(config, potential, systems, batches, fingerprint, room)
+        batches.append(
+            Relay(*given, room) if relay else RunningBatch(*given, bias=bias, simulate=simulate)
+        )
+    setup = Setup(config, potential, systems, batches, fingerprint, room, engine=engine)
+    if engine is not None:
+        engine.on_stop = setup.request_stop
     unfinished = [k for k, batch in enumerate(batches) if not is_finished(setup, batch)]
     setup.present = unfinished[0] if unfinished else 0
     return setup
@@ -189,10 +239,16 @@ def _batches(
         yield group, folder / name if len(groups) > 1 else folder
 
 
-def load_potential(config: Config) -> LoadedModel:
-    """The model that [model] names, on the device that [dynamics] names."""
+def load_options(config: Config, engine: Engine | None = None) -> dict[str, Any]:
+    """With which a model is loaded: the keys of [model], and the device that [dynamics] names."""
     options = config.model.model_dump(include={"dtype", "kernels", "modality"}, exclude_none=True)
-    options["device"] = config.dynamics.device
+    device = config.dynamics.device
+    return options | {"device": engine.device(device) if engine else device}
+
+
+def load_potential(config: Config, options: Mapping[str, Any] | None = None) -> LoadedModel:
+    """The model that [model] names; with the options of `load_options`."""
+    options = load_options(config) if options is None else options
     return mean_of([fastequi.load_model(name, **options) for name in config.model.names])
 
 
@@ -258,9 +314,10 @@ def _run_batch(setup: Setup, batch: RunningBatch) -> None:
 
 def _summary_of_one(setup: Setup, elapsed_s: dict[str, float]) -> dict[str, Any]:
     simulation = setup.simulation
-    return summarize(
+    summary = summarize(
         setup.potential, len(setup.atoms), simulation.state.step, simulation.time_ps, elapsed_s
     )
+    return summary | (setup.engine.facts if setup.engine else {})
 
 
 def _prepare_directory(setup: Setup) -> None:

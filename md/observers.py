@@ -67,7 +67,7 @@ def thermodynamics_of_all(simulation: "Simulation") -> list[dict[str, float]]:
         "temperature_K": temperature_K(thermal, integrator.degrees_of_freedom(state)),
         "pressure_GPa": pressure_GPa(state, thermal),
         "volume_A3": volumes(state.cell),
-        "conserved_eV": integrator.conserved_energy(state),
+        "conserved_eV": simulation.conserved_energy(),
         **integrator.more_columns(state),
     }
     table = torch.stack(list(columns.values()), dim=1).tolist()

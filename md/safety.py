@@ -73,7 +73,7 @@ class Safety:
         state = simulation.state
         if simulation is not self._simulation:  # of the next stage, or without one of its systems
             self._simulation, self.last_good, self._first = simulation, None, None
-        conserved = simulation.integrator.conserved_energy(state)
+        conserved = simulation.conserved_energy()
         if self._first is None:
             self._first = conserved.clone()
         for name, of_atoms, values in self._values(simulation, conserved):

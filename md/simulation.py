@@ -9,11 +9,12 @@ One system is a batch of one. The state is on the device of the potential.
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from ase import Atoms
+from torch import Tensor
 
 from fastequi.errors import InputError
 from fastequi.md.bias import Bias
@@ -132,7 +133,7 @@ class Simulation:
                     check_first_step(self.state, self.integrator)
             self.observe_start = False
             while steps > 0 and not self._stop_requested and not self._is_finished():
-                steps -= self.chunks.advance_(self.state, min(steps, self._steps_unobserved()))
+                steps -= self.advance_(min(steps, self._steps_unobserved()))
                 if self.bias is not None and self.bias.wants_stop:
                     self.request_stop()
                 self._call_observers()
@@ -154,6 +155,21 @@ class Simulation:
         """Energies, forces and stress of the positions as they are, into the state."""
         self.chunks.start_(self.state)
         self.forces_are_current = True
+
+    def advance_(self, steps: int) -> int:
+        """At most so many steps without observers; how many."""
+        return self.chunks.advance_(self.state, steps)
+
+    def conserved_energy(self) -> Tensor:
+        """The invariant of its dynamics [systems] in eV."""
+        return self.integrator.conserved_energy(self.state)
+
+    def engine_state(self) -> dict[str, Tensor]:
+        """What a checkpoint needs to keep beside the state: nothing, of this engine."""
+        return {}
+
+    def restore_engine_(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what `engine_state` has kept."""
 
     def _is_finished(self) -> bool:
         done = self.integrator.finished(self.state)

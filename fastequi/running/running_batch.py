@@ -5,8 +5,9 @@ been there: no system sees another.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -20,7 +21,12 @@ from fastequi.md.safety import Safety
 from fastequi.md.selection import select_extra, select_systems
 from fastequi.md.simulation import Observer, Simulation
 from fastequi.md.state import State, state_from_atoms, system_name
-from fastequi.md.trajectory.checkpoint import Progress, progress_of, state_of
+from fastequi.md.trajectory.checkpoint import (
+    Progress,
+    engine_state_of,
+    progress_of,
+    state_of,
+)
 from fastequi.md.trajectory.directory import ERROR, LAST_GOOD
 from fastequi.md.trajectory.outputs import Outputs
 from fastequi.md.velocities import maxwell_boltzmann_
@@ -29,6 +35,14 @@ from fastequi.process import naming
 from fastequi.running.systems import System, drawing_temperature_K, integrator_of, seed_of
 from fastequi.storage.checkpoint import Checkpoint
 from fastequi.storage.durable import write_durably
+
+
+class Simulate(Protocol):
+    """What makes a simulation."""
+
+    def __call__(
+        self, state: State, potential: Potential, integrator: Integrator, /, *, skin_A: float
+    ) -> Simulation: ...
 
 
 class RunningBatch:
@@ -56,12 +70,16 @@ class RunningBatch:
         *,
         first: Sequence[System] | None = None,
         bias: Plumed | None = None,
+        simulate: Simulate | None = None,
     ) -> None:
         """Ready to run, the `first` systems to begin with or, where not given, all.
+
+        simulate: makes the simulations, of another engine than the built-in one
 
         Raises InputError for systems that a stage cannot take.
         """
         self.config, self.potential, self.bias = config, potential, bias
+        self._simulate = simulate or partial(Simulation, bias=bias)
         self.everyone, self.checkpoints, self.resumed = list(systems), checkpoints, resumed
         begins = tuple(system.index for system in first or systems)
         progress = progress_of(resumed) if resumed else Progress(systems=begins)
@@ -81,6 +99,7 @@ class RunningBatch:
         self.simulation.forces_are_current = resumed is not None
         self.simulation.observe_start = resumed is None
         if resumed:
+            self.simulation.restore_engine_(engine_state_of(resumed))
             done = self.simulation.integrator.finished(self.simulation.state)
             self.simulation.finished = done is not None and bool(done.all())
         self._check_later_stages()
@@ -247,9 +266,7 @@ class RunningBatch:
 
     def _simulation(self, state: State) -> Simulation:
         skin_A = self.config.neighbors.skin_A
-        simulation = Simulation(
-            state, self.potential, self._integrator(), skin_A=skin_A, bias=self.bias
-        )
+        simulation = self._simulate(state, self.potential, self._integrator(), skin_A=skin_A)
         simulation.begin = self._begin
         return simulation
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from fastequi.md.state import State
 from fastequi.storage.checkpoint import FORMAT, Checkpoint, on_host
 
-#: What is of the integrator, and what is of [[analysis]] and no part of the state.
-_EXTRA, _ANALYSIS = "extra.", "analysis."
+#: What is of the integrator; and of [[analysis]] and of an engine that holds more than the state.
+_EXTRA, _ANALYSIS, _ENGINE = "extra.", "analysis.", "engine."
 _PROGRESS = "progress"
 
 
@@ -42,15 +42,17 @@ def checkpoint_of(
     fingerprint: Mapping[str, Any],
     elapsed_s: Mapping[str, float],
     progress: Progress = Progress(),
+    engine: Mapping[str, Tensor] | None = None,
 ) -> Checkpoint:
     """Copy a state to the host; the offsets are for the writer to fill in.
 
-    Tensors are the fields of State, its extra ones as `extra.NAME`; numbers are its other fields,
-    and the progress.
+    Tensors are the fields of State, its extra ones as `extra.NAME`, those of the engine as
+    `engine.NAME`; numbers are its other fields, and the progress.
     """
     kept = [f.name for f in fields(state) if f.name not in ("extra", "names")]
     values = {name: getattr(state, name) for name in kept}
     values |= {f"{_EXTRA}{name}": tensor for name, tensor in state.extra.items()}
+    values |= {f"{_ENGINE}{name}": tensor for name, tensor in (engine or {}).items()}
     tensors = on_host({name: value for name, value in values.items() if isinstance(value, Tensor)})
     numbers = {n: v for n, v in values.items() if n not in tensors and v is not None}
     numbers[_PROGRESS] = asdict(progress)
@@ -61,9 +63,16 @@ def state_of(checkpoint: Checkpoint) -> State:
     """The state as it was, on the CPU."""
     tensors = checkpoint.tensors
     extra = {n.removeprefix(_EXTRA): t for n, t in tensors.items() if n.startswith(_EXTRA)}
-    own = {name: t for name, t in tensors.items() if not name.startswith((_EXTRA, _ANALYSIS))}
+    others = (_EXTRA, _ANALYSIS, _ENGINE)
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(others)}
     numbers = {name: value for name, value in checkpoint.numbers.items() if name != _PROGRESS}
     return State(**own, **numbers, extra=extra)
+
+
+def engine_state_of(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """What `Simulation.engine_state` had."""
+    tensors = checkpoint.tensors.items()
+    return {n.removeprefix(_ENGINE): t for n, t in tensors if n.startswith(_ENGINE)}
 
 
 def progress_of(checkpoint: Checkpoint) -> Progress:

@@ -254,8 +254,13 @@ class Outputs:
         self._writer.submit(self.directory, write)
 
     def _checkpoint(self, simulation: Simulation) -> None:
+        engine = simulation.engine_state()
         checkpoint = checkpoint_of(
-            simulation.state, self._fingerprint, self.elapsed_s(simulation), self._progress()
+            simulation.state,
+            self._fingerprint,
+            self.elapsed_s(simulation),
+            self._progress(),
+            engine,
         )
         systems = list(zip(self._folders, self._systems, strict=True))
         on_the_fly = list(self._on_the_fly)

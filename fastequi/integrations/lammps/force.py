@@ -4,11 +4,10 @@ LAMMPS owns the atoms, their domains, the integrators and the dumps. At every st
 given its own atoms and ghosts within one cutoff; `Exchange` passes features between layers.
 """
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from fastequi.engine.loaded import LoadedModel
 from fastequi.errors import FastEquiError, InputError, PhysicsError
 from fastequi.graph import Graph
 from fastequi.importers import load_model
+from fastequi.integrations.lammps.communicator import Clock, Communicator
 from fastequi.integrations.lammps.exchange import Exchange, make_exchange
 from fastequi.integrations.lammps.packages import lammps_and_mpi
 from fastequi.md.neighbors.build import build_edges
@@ -58,6 +58,26 @@ def attach(
     return Force(lmp, model, elements, skin_A)
 
 
+class FailedTogether(PhysicsError):
+    """Raised by all ranks at the same step, so that they can go on together, or end in peace."""
+
+
+class Watch(Protocol):
+    """Who looks at every step, and may end the run: all ranks hear what any of them says."""
+
+    def words(self, step: int) -> list[int]:
+        """This rank's, 0 where there is nothing to say; always as many."""
+        ...
+
+    def hear(self, step: int, words: Sequence[int]) -> None:
+        """The largest over the ranks, before the forces are computed."""
+        ...
+
+    def failed(self, error: BaseException) -> bool:
+        """Whether the watch takes care of an error; else all ranks end at once."""
+        ...
+
+
 #: The call, and the order of atoms that it takes.
 _Domain = tuple[DomainCall, Exchange, NDArray[np.int64]]
 
@@ -65,19 +85,31 @@ _Domain = tuple[DomainCall, Exchange, NDArray[np.int64]]
 class Force:
     """What `attach` returns: the callback of fix external.
 
-    rebuilds: how often neighbours and maps of the exchange were made.
+    rebuilds    how often neighbours and maps of the exchange were made
+    clock       seconds by phase: model, neighbors, communication
+    ids, forces, energies    of the own atoms at the last call: [own], [own, 3] in eV/Å, [own] in eV
+    energy, virial           of all atoms there, in eV: a number and [3, 3]
     """
 
+    ids: NDArray[np.int64]
+    forces: NDArray[np.float64]
+    energies: NDArray[np.float64]
+    energy: float
+    virial: NDArray[np.float64]
+
     def __init__(
-        self, lmp: Any, model: LoadedModel, elements: Sequence[str], skin_A: float
-    ) -> None:
-        self.lmp, self.model, self.rebuilds = lmp, model, 0
+        self, lmp: Any, model: LoadedModel, elements: Sequence[str], skin_A: float,
+        clock: Clock | None = None, watch: Watch | None = None,
+    ) -> None:  # fmt: skip
+        """watch: of a run that is led; without one, energies of atoms are told to LAMMPS too."""
+        self.lmp, self.model, self.skin, self.rebuilds = lmp, model, skin_A, 0
         self.engine = _engine(model)
         self.numbers = _numbers(model, elements, lmp.extract_global("ntypes"))
-        self.comm = lmp.comm if lmp.comm is not None else lammps_and_mpi()[1].COMM_WORLD
-        self.skin = skin_A
+        self.clock = clock or Clock("model", "neighbors", "communication")
+        comm = lmp.comm if lmp.comm is not None else lammps_and_mpi()[1].COMM_WORLD
+        self.comm, self._watch = Communicator(comm, self.clock), watch
         self._domain_now: _Domain | None = None
-        self._ids, self._built = np.empty(0, dtype=np.int64), np.empty((0, 3))
+        self._listed, self._built = np.empty(0, dtype=np.int64), np.empty((0, 3))
         self._set_up()
 
     def _set_up(self) -> None:
@@ -100,59 +132,75 @@ class Force:
     ) -> None:  # fmt: skip
         """LAMMPS would go on after an exception, with wrong forces: all ranks end instead."""
         try:
-            self._compute(n_own, f)
+            self._compute(step, n_own, f)
         except BaseException as error:
+            if self._watch is not None and self._watch.failed(error):
+                return
             if isinstance(error, FastEquiError):
                 print(f"step {step}, rank {self.comm.rank}: {error}", file=sys.stderr, flush=True)
             else:
                 traceback.print_exc()
-            code = getattr(error, "exit_code", 1)
-            try:
-                self.comm.Abort(code)
-            finally:  # it may come back where another rank has ended them all already
-                os._exit(code)
+            self.comm.end_all(getattr(error, "exit_code", 1))
 
-    def _compute(self, n_own: int, f: NDArray[np.float64]) -> None:
+    def _compute(self, step: int, n_own: int, f: NDArray[np.float64]) -> None:
         n = n_own + self.lmp.extract_setting("nghost")
         x = self._atoms("x", n, 3)
-        call, exchange, order = self._domain(n_own, n, x)
-        found = call(torch.from_numpy(x[order]))
-        (forces,) = exchange.returned([found.forces])
-        energies = found.energies
-        totals = torch.cat([energies.sum().view(1), found.virial.flatten()])
-        summed = torch.from_numpy(self.comm.allreduce(totals.numpy()))
-        if not bool(torch.isfinite(summed).all()):
-            raise PhysicsError("energy or virial is not finite: atoms may be on top of each other")
-        f[:n_own] = forces.numpy()
-        self.lmp.fix_external_set_energy_global(FIX, float(summed[0]))
-        self.lmp.fix_external_set_energy_peratom(FIX, energies.tolist())
-        virial = -0.5 * (summed[1:].view(3, 3) + summed[1:].view(3, 3).T)
-        self.lmp.fix_external_set_virial_global(FIX, virial.flatten()[_LAMMPS_ORDER].tolist())
+        call, exchange, order = self._domain(step, n_own, n, x)
+        with self.clock.of("model"):
+            found = call(torch.from_numpy(x[order]).to(self.model.device))
+            (forces,) = exchange.returned([found.forces])
+            totals = torch.cat([found.energies.sum().view(1), found.virial.flatten()]).cpu().numpy()
+            self.comm.sum_(totals)
+            self.ids, self.forces = self._listed[:n_own], forces.cpu().numpy()
+            self.energies = found.energies.cpu().numpy()
+        virial = totals[1:].reshape(3, 3)
+        self.energy, self.virial = float(totals[0]), 0.5 * (virial + virial.T)
+        if not np.isfinite(totals).all():
+            raise FailedTogether(
+                "energy or virial is not finite: atoms may be on top of each other"
+            )
+        self._tell(f)
 
-    def _domain(self, n_own: int, n: int, x: NDArray[np.float64]) -> _Domain:
+    def _tell(self, f: NDArray[np.float64]) -> None:
+        """LAMMPS what was found."""
+        f[: len(self.forces)] = self.forces
+        self.lmp.fix_external_set_energy_global(FIX, self.energy)
+        virial = (-self.virial).flatten()[_LAMMPS_ORDER]
+        self.lmp.fix_external_set_virial_global(FIX, virial.tolist())
+        if self._watch is None:
+            self.lmp.fix_external_set_energy_peratom(FIX, self.energies.tolist())
+
+    def _domain(self, step: int, n_own: int, n: int, x: NDArray[np.float64]) -> _Domain:
         """Of these atoms; made anew by all ranks where one has other atoms or ghosts, or atoms that
         have used up the skin."""
         ids = self._atoms("id", n, 1)
-        is_new = self._domain_now is None or not np.array_equal(ids, self._ids)
-        if not is_new and n:
-            moved = np.square(x - self._built).sum(axis=1).max()
-            is_new = bool(4.0 * moved > self.skin**2)
-        if self.comm.allreduce(int(is_new)) or self._domain_now is None:
-            exchange, order = make_exchange(self.comm, ids, n_own)
-            graph = self._graph(x[order], self._atoms("type", n, 1)[order], n_own)
-            self._domain_now = (
-                DomainCall(self.engine, graph, n_own, exchange.of), exchange, order,
-            )  # fmt: skip
-            self._ids, self._built = ids, x
+        words = [] if self._watch is None else self._watch.words(step)
+        is_new, *heard = self.comm.largest([int(self._is_new(ids, x)), *words])
+        if self._watch is not None:
+            self._watch.hear(step, heard)
+        if is_new or self._domain_now is None:
+            with self.clock.of("neighbors"):
+                exchange, order = make_exchange(self.comm, ids, n_own, self.model.device)
+                graph = self._graph(x[order], self._atoms("type", n, 1)[order], n_own)
+                call = DomainCall(self.engine, graph, n_own, exchange.of)
+            self._domain_now = call, exchange, order
+            self._listed, self._built = ids, x
             self.rebuilds += 1
         return self._domain_now
+
+    def _is_new(self, ids: NDArray[np.int64], x: NDArray[np.float64]) -> bool:
+        """Whether the list is not good for these atoms."""
+        if self._domain_now is None or not np.array_equal(ids, self._listed):
+            return True
+        moved = np.square(x - self._built).sum(axis=1).max(initial=0.0)
+        return bool(4.0 * moved > self.skin**2)
 
     def _graph(self, x: NDArray[np.float64], types: NDArray[np.int64], n_own: int) -> Graph:
         """Edges up to the cutoff and the skin that own atoms receive; ghosts are images."""
         radius = self.engine.cutoff + self.skin
         edges = build_edges(x, np.zeros((3, 3)), np.zeros(3, dtype=bool), radius)
         receiver, sender, *_ = torch.from_numpy(edges[:, edges[0] < n_own])
-        return Graph(
+        graph = Graph(
             positions=torch.from_numpy(x),
             atomic_numbers=self.numbers[torch.from_numpy(types) - 1],
             cell=torch.zeros((1, 3, 3), dtype=torch.float64),
@@ -162,6 +210,7 @@ class Force:
             edge_dst=receiver,
             edge_shift=torch.zeros((len(sender), 3), dtype=torch.float64),
         )
+        return graph.to(self.model.device)
 
     def _atoms(self, name: str, n: int, columns: int) -> NDArray[Any]:
         """A copy of a property of own atoms and ghosts."""
@@ -179,8 +228,6 @@ def _engine(model: LoadedModel) -> FusedNequIP:
             "LAMMPS takes one model with compiled kernels: load_model(..., kernels='auto'); a "
             "committee, a model with dispersion and kernels='reference' are none"
         )
-    if model.device.type != "cpu":
-        raise InputError(f"the model is on {model.device}; for LAMMPS load it with device='cpu'")
     return model.engine
 
 

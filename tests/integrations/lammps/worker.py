@@ -1,50 +1,74 @@
-"""One rank of LAMMPS with fastequi as its force; `test_lammps.py` starts it with mpiexec.
+"""Forces of several systems, each on as many ranks as it says; `test_force.py` starts it.
 
-mpiexec -n 2 python worker.py CASE MODEL DATA STEPS OUT ELEMENT ...
+mpiexec -n 4 python worker.py JOBS.json: a list of {case, ranks, dtype, model, data, elements, out}.
+Processes start once for all of them: starting takes longer than the forces.
 """
 
+import json
 import sys
+import traceback
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fastequi import load_model
 from fastequi.integrations.lammps import attach, lammps_and_mpi
+from fastequi.integrations.lammps.communicator import Communicator
 
 lammps, MPI = lammps_and_mpi()
 
 NAMES = ("pxx", "pyy", "pzz", "pxy", "pxz", "pyz")
+BOUNDARIES = {"slab": "p p f", "corner": "f f f"}
 
 
-def main(case: str, model: str, data: str, steps: str, out: str, *elements: str) -> None:
-    lmp = lammps.lammps(cmdargs=["-log", "none", "-screen", "none"])
-    boundary = {"slab": "p p f", "corner": "f f f"}.get(case, "p p p")
-    lmp.commands_string(f"units metal\nboundary {boundary}\natom_style atomic\nread_data {data}")
-    force = attach(lmp, model, elements, dtype="float64", device="cpu")
+def main(jobs: str) -> None:
+    world, todo = Communicator(MPI.COMM_WORLD), json.loads(Path(jobs).read_text())
+    models = {
+        key: load_model(key[0], dtype=key[1], device="cpu")
+        for key in dict.fromkeys((job["model"], job["dtype"]) for job in todo)
+    }
+    for job in todo:
+        takes_part = world.rank < job["ranks"]
+        comm = world.mpi.Split(0 if takes_part else MPI.UNDEFINED)
+        if takes_part:
+            compute(comm, models[job["model"], job["dtype"]], job)
+        world.told()  # who takes no part waits without a core
+
+
+def compute(comm: Any, model: Any, job: dict[str, Any]) -> None:
+    lmp = lammps.lammps(comm=comm, cmdargs=["-log", "none", "-screen", "none"])
+    boundary = BOUNDARIES.get(job["case"], "p p p")
     lmp.commands_string(
-        "fix 1 all nve\ntimestep 0.002\ncompute atomic all pe/atom fix\n"
+        f"units metal\nboundary {boundary}\natom_style atomic\nread_data {job['data']}"
+    )
+    attach(lmp, model, job["elements"])
+    lmp.commands_string(
+        "fix 1 all nve\ncompute atomic all pe/atom fix\n"
         f"thermo_style custom step pe etotal {' '.join(NAMES)}\nrun 0"
     )
-    before = gathered(lmp)
-    first = set(lmp.numpy.extract_atom("id", nelem=lmp.extract_setting("nlocal")).tolist())
-    if int(steps):
-        lmp.command(f"run {steps}")
-    last = set(lmp.numpy.extract_atom("id", nelem=lmp.extract_setting("nlocal")).tolist())
-    after, own = gathered(lmp), MPI.COMM_WORLD.gather((len(first), len(first - last)))
-    if MPI.COMM_WORLD.rank == 0:
-        results = {f"{k}_{name}": v for k, found in (("before", before), ("after", after))
-                   for name, v in found.items()}  # fmt: skip
-        np.savez(out, own=own, rebuilds=force.rebuilds, **results)  # pyright: ignore[reportArgumentType]
+    own = comm.gather(lmp.extract_setting("nlocal"))
+    found = gathered(lmp)
+    if comm.rank == 0:
+        np.savez(job["out"], own=own, **found)  # pyright: ignore[reportArgumentType]
+    lmp.close()
 
 
 def gathered(lmp) -> dict[str, np.ndarray]:
     """All atoms in the order of their ids; pressures in eV/Å³, with LAMMPS's own factor."""
     n = lmp.get_natoms()
-    found = {k: np.array(lmp.gather_atoms(k, 1, 3)[:]).reshape(n, 3) for k in ("x", "f", "v")}
+    found = {k: np.array(lmp.gather_atoms(k, 1, 3)[:]).reshape(n, 3) for k in ("x", "f")}
     found["energies"] = np.array(lmp.gather("c_atomic", 1, 1)[:])
-    found["energy"] = np.array([lmp.get_thermo("pe"), lmp.get_thermo("etotal")])
+    found["energy"] = np.array(lmp.get_thermo("pe"))
     bar = lmp.extract_global("nktv2p")
     found["pressure"] = np.array([lmp.get_thermo(name) for name in NAMES]) / bar
     return found
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except BaseException:  # alone, while the others wait
+        traceback.print_exc()
+        sys.stderr.flush()
+        MPI.COMM_WORLD.Abort(1)
