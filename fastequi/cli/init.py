@@ -4,15 +4,27 @@ import difflib
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
+
+from fastequi.cli.job_array import write_job_array
 from fastequi.errors import InputError
 from fastequi.storage.durable import naming_files
 
 DEFAULT_EXAMPLE = "silicon"
 
 
-def init(example: str = DEFAULT_EXAMPLE, directory: Path | None = None, /) -> int:
+def init(
+    example: str = DEFAULT_EXAMPLE,
+    directory: Path | None = None,
+    /,
+    *,
+    slurm: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
+) -> int:
     """Write a commented example with all its files into a folder; nothing is overwritten.
+
+    Or, with --slurm, the script of a job array for runs that you have.
 
     Parameters
     ----------
@@ -20,7 +32,15 @@ def init(example: str = DEFAULT_EXAMPLE, directory: Path | None = None, /) -> in
         which one; silicon if none is named
     directory
         where to; a new folder named like the example if not given
+    slurm
+        md.tomls, each of which becomes a job of the array that array.sh submits to SLURM
     """
+    if slurm is not None:
+        script = write_job_array(slurm, Path("array.sh"))
+        print(
+            f"wrote {script} for {len(slurm)} runs; look at its first lines\nnext: sbatch {script}"
+        )
+        return 0
     source = examples().get(example)
     if source is None:
         close = difflib.get_close_matches(example, examples(), n=1)

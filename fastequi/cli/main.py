@@ -33,6 +33,8 @@ COMMANDS = (
         "Elastic constants, phonons, and more.",
     ),
     ("convert", "fastequi.cli.convert:convert", "Turn another program's model into a model file."),
+    ("collect", "fastequi.cli.collect:collect", "Say in one table what became of many runs."),
+    ("ipi-driver", "fastequi.cli.ipi_driver:ipi_driver", "Be the forces of i-PI, over a socket."),
     ("bench", "fastequi.cli.bench:bench", "Time the kernels, or check them, on your structure."),
 )
 

@@ -61,8 +61,8 @@ def run_several(
     else:
         _one_after_the_other(outcomes, run_one, options, device, deadline_s)
     for outcome in outcomes:
-        outcome.summary = _summary(outcome.config) if outcome.code in (0, 3) else {}
-    _print_table(outcomes)
+        outcome.summary = summary_of(outcome.config) if outcome.code in (0, 3) else {}
+    print_table([(o.config, o.word, o.summary, o.error) for o in outcomes])
     return worst([75 if outcome.code is None else outcome.code for outcome in outcomes])
 
 
@@ -162,26 +162,30 @@ def _work(
 # -- the table -----------------------------------------------------------------------------------
 
 
-def _summary(config: Path) -> dict[str, Any]:
+def directory_of(config: Path) -> Path:
+    """Where a file's run is. Raises InputError for a file that cannot be read."""
+    output = read_toml(config).get("output", {})
+    return Path(absolute(output.get("directory", "fastequi-run"), config.absolute().parent))
+
+
+def summary_of(config: Path) -> dict[str, Any]:
     """summary.json of a file's run; empty where there is none."""
     try:
-        output = read_toml(config).get("output", {})
-        directory = absolute(output.get("directory", "fastequi-run"), config.absolute().parent)
-        found = json.loads((Path(directory) / SUMMARY).read_bytes())
+        found = json.loads((directory_of(config) / SUMMARY).read_bytes())
     except (InputError, OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _print_table(outcomes: Sequence[Outcome]) -> None:
+def print_table(rows: Sequence[tuple[Path, str, Mapping[str, Any], str]]) -> None:
+    """A row for each file: what became of it in a word, its summary, its error."""
     table = Table(box=box.SIMPLE_HEAD)
     for head in ("file", "", "atoms", "steps", "ns/day", ""):
         is_number = head in ("atoms", "steps", "ns/day")
         table.add_column(head, justify="right" if is_number else "left", overflow="fold")
-    for outcome in outcomes:
-        found = outcome.summary
+    for config, word, found, error in rows:
         numbers = [found.get(key) for key in ("atoms", "steps", "ns_per_day")]
         cells = ["-" if n is None else f"{n:.4g}" if isinstance(n, float) else str(n)
                  for n in numbers]  # fmt: skip
-        table.add_row(str(outcome.config), outcome.word, *cells, outcome.error)
+        table.add_row(str(config), word, *cells, error)
     Console().print(table)

@@ -14,7 +14,9 @@ from fastequi.errors import InputError
 from fastequi.importers.sevennet import PRETRAINED, find_pretrained
 
 
-@pytest.mark.parametrize("name", [name for name in examples() if name != "molecule"])
+@pytest.mark.parametrize(
+    "name", [name for name in examples() if name not in ("molecule", "ecosystem")]
+)
 def test_every_example_runs(tmp_path, name, monkeypatch):
     """A few steps with the model it names."""
     monkeypatch.chdir(tmp_path)
