@@ -24,6 +24,11 @@ class Bias(Protocol):
         """Whether the last step was asked to be the last one."""
         ...
 
+    def begin_(self, state: State, timestep_fs: float) -> None:
+        """See the step that a restart goes on from, whose forces are known, unless it has seen one
+        already; the state stays as it is."""
+        ...
+
     def add_(self, state: State, step: int, timestep_fs: float) -> None:
         """Add the bias of a step to what the potential said of it; raises PhysicsError where it is
         not finite. What is remembered of a step is so once, however often it is asked for."""

@@ -127,6 +127,8 @@ class Simulation:
         try:
             if not self.forces_are_current:
                 self.compute_forces_()
+            elif self.bias is not None:
+                self.bias.begin_(self.state, self.integrator.timestep_fs)
             if self.observe_start:
                 self._call_observers()
                 with self._forces.timed("output"):

@@ -66,6 +66,15 @@ class Plumed:
         self._kernel, self._step = _new_kernel(), -1
         self._is_started = False
 
+    def begin_(self, state: State, timestep_fs: float) -> None:
+        """Let PLUMED see the step that a restart goes on from, once: its first is one at which it
+        deposits nothing (isFirstStep of METAD). What it writes of that step is there already."""
+        if not self._is_started:
+            lengths = self.lengths()
+            self.add_(state.snapshot(), state.step, timestep_fs)
+            for name, length in lengths.items():
+                AppendFile(self.directory / name, length).close()
+
     def add_(self, state: State, step: int, timestep_fs: float) -> None:
         """Add the bias to energy, forces and stress. A step that is asked for twice leaves one mark
         in PLUMED's memory. Raises InputError for an input that PLUMED refuses."""
@@ -81,7 +90,7 @@ class Plumed:
     def _start(self, state: State, timestep_fs: float) -> None:
         settings: dict[str, Any] = {
             **_UNITS, "setMDEngine": "fastequi", "setNatoms": state.n_atoms,
-            "setTimestep": float(timestep_fs), "setLogFile": LOG, "setRestart": int(self.restart),
+            "setTimestep": float(timestep_fs), "setRestart": int(self.restart), "setLogFile": LOG,
         }  # fmt: skip
         if self.temperature_K is not None:
             settings["setKbT"] = BOLTZMANN_eV_PER_K * self.temperature_K

@@ -49,6 +49,7 @@ class Plumed:
         self.actions: list[Action] = []
         self.files: dict[str, TextIO] = {}
         self.hills: dict[str, Tensor] = {}  # [hills, 3]: centre, sigma, height
+        self.has_begun: set[str] = set()
         self.is_ready, self.step, self.bias, self.flushes = False, 0, 0.0, False
         self.calls: list[str] = []
 
@@ -176,8 +177,10 @@ class Plumed:
     def _update(self, values: dict[str, float]) -> None:
         time = self.step * self.given["setTimestep"] * self.md["time"] / self.own["time"]
         for action in self.actions:
-            if action.kind == "METAD" and self.step and self.step % action.number("PACE") == 0:
-                self._add_hill(action, values, time)
+            if action.kind == "METAD":
+                if action.label in self.has_begun and self.step % action.number("PACE") == 0:
+                    self._add_hill(action, values, time)
+                self.has_begun.add(action.label)  # none at the first step, whatever its number
             elif action.kind == "PRINT" and self.step % int(action.values.get("STRIDE", 1)) == 0:
                 names = action.values["ARG"].split(",")
                 row = " ".join(f"{value:.9f}" for value in (time, *map(values.__getitem__, names)))
