@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TOY
 
+TOY = Path(__file__).with_name("toy_fastequi.py")
 #: In fastequi's place: the toy that tests run. In scontrol's: the words that it was told.
 COMMANDS = {
     "fastequi": f'exec {sys.executable} {TOY} "$@"\n',

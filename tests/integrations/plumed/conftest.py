@@ -1,14 +1,13 @@
 """Each test runs with PLUMED itself, where it is, and with a stand-in for its kernel everywhere."""
 
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import standin
+STANDIN = Path(__file__).with_name("standin.py")
 
 
 @pytest.fixture(params=["standin", "plumed"])
@@ -16,7 +15,7 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """Makes `import plumed` find one of the two; its name."""
     if request.param == "standin":
         module = ModuleType("plumed")
-        module.__dict__["Plumed"] = standin.Plumed
+        module.__dict__["Plumed"] = runpy.run_path(str(STANDIN))["Plumed"]
         monkeypatch.setitem(sys.modules, "plumed", module)
     else:
         plumed = pytest.importorskip("plumed", reason="NO PLUMED: pip install plumed")
