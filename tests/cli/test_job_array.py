@@ -39,6 +39,7 @@ def job(tmp_path):
 def test_jobs_of_an_array(toml, command, job, tmp_path, monkeypatch):
     """One is stopped and goes on, one has a mistake, one is done; and a table."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "400")  # of the table, whose cells are folded where it is narrow
     slow, wrong, good = (toml(tmp_path / f"a {n}", steps=200 if n == "slow" else 20)
                          for n in ("slow", "wrong", "good"))  # fmt: skip
     wrong.write_text(wrong.read_text().replace("steps =", "stepps ="))
