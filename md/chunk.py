@@ -140,7 +140,7 @@ class Chunks:
         return self.steps
 
     def _step_with_looks_(self, state: State) -> int:
-        with self._forces.timed_besides("integrate"):
+        with self._forces.clock.timed("integrate"):
             good = self._snapshot(state)
             try:
                 self._integrator.step_(state, lambda s: self._forces.look_(s, good, good.step + 1))
@@ -152,11 +152,11 @@ class Chunks:
 
     def _try_(self, state: State, steps: int) -> int:
         """So many steps without a look, and the flags of all; with any, the state is as before."""
-        with self._forces.timed_besides("integrate"):
+        with self._forces.clock.timed("integrate"):
             good, blind = self._snapshot(state), self._blind_of(state)
             self._start_blind_(blind, state)
             if state.device.type == "cuda":
-                with self._forces.timed("model"):  # a graph is one piece
+                with self._forces.clock.timed("model"):  # a graph is one piece
                     self._captured(blind, state, good).replay(steps)
                     flags, self._used_A = self._look(blind)
             else:

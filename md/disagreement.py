@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fastequi.errors import PhysicsError
 from fastequi.md.checks import NAMED_AT_MOST, atom_name
+from fastequi.md.host_copies import HostCopies
 
 if TYPE_CHECKING:
     from fastequi.md.simulation import Simulation
@@ -35,14 +36,19 @@ class TooUncertain(PhysicsError):
     """The members disagree by more than the user accepts; the state is good to go on from."""
 
 
-def largest_disagreement(simulation: "Simulation") -> list[dict[str, float]]:
-    """The column of the log of each system, of a committee; nothing for any other potential."""
+def sent_disagreement(simulation: "Simulation") -> Callable[[], list[dict[str, float]]]:
+    """The column of the log of each system, of a committee; nothing for any other potential.
+
+    For whoever asks later: it is on its way.
+    """
     potential, state = simulation.potential, simulation.state
     if not isinstance(potential, Disagreeing):
-        return [{}] * state.n_systems
+        nothing = [{}] * state.n_systems
+        return lambda: nothing
     found = potential.disagreement()
     largest = found.new_zeros(state.n_systems).scatter_reduce(0, state.system_idx, found, "amax")
-    return [{COLUMN: value} for value in largest.tolist()]
+    copies = HostCopies({COLUMN: largest}, kept=(COLUMN,))
+    return lambda: [{COLUMN: value} for value in copies.arrived()[COLUMN].tolist()]
 
 
 @dataclass

@@ -3,15 +3,14 @@
 `look_` asks after every part of it and says what went wrong; `blind_` asks nothing.
 """
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from fastequi.kernels.triton.step.flags import OVERFLOW
 from fastequi.md.bias import Bias
+from fastequi.md.clock import PHASES, Clock
 from fastequi.md.failures import check_forces, check_motion, check_strain
 from fastequi.md.integrators import Integrator
 from fastequi.md.neighbors import NeighborList
@@ -40,20 +39,22 @@ class _Call:
 
 
 class Forces:
-    """potential, neighbors, bias: its parts; phases_s: seconds spent in each."""
+    """potential, neighbors, bias: its parts; clock: where the time goes.
+
+    device: where the state is.
+    """
 
     def __init__(
         self,
         potential: Potential,
         integrator: Integrator,
         skin_A: float,
+        device: torch.device,
         bias: Bias | None = None,
     ) -> None:
         self.potential, self.bias = potential, bias
         self.neighbors = NeighborList(potential.cutoff, skin_A)
-        self.phases_s = {"model": 0.0, "neighbors": 0.0, "integrate": 0.0, "output": 0.0}
-        if bias is not None:
-            self.phases_s["bias"] = 0.0
+        self.clock = Clock.on(device, PHASES if bias is None else (*PHASES, "bias"))
         self._integrator = integrator
         self._call: _Call | None = None
 
@@ -81,7 +82,7 @@ class Forces:
         check_strain(state, good.step, self._integrator.strain_of_step(state), timestep_fs)
         check_motion(state, good.positions, failed, good.step, timestep_fs)
         self.list_(state)
-        with self.timed("model"):
+        with self.clock.timed("model"):
             _take_(state, self.call(state.positions, state.cell))
             while self.flags is not None and bool(self.flags & OVERFLOW):
                 self.renew_(state)
@@ -89,21 +90,21 @@ class Forces:
                 _take_(state, self.call(state.positions, state.cell))
             check_forces(state, failed, good.step, timestep_fs)
         if self.bias is not None:
-            with self.timed("bias"):
+            with self.clock.timed("bias"):
                 self.bias.add_(state, failed, timestep_fs)
 
     def blind_(self, state: State, watch: Watch) -> None:
         """The same without a look, under the list as it is; what is wrong raises flags."""
-        with self.timed("neighbors"):
+        with self.clock.timed("neighbors"):
             watch.motion_(state, self.neighbors.gauge)
-        with self.timed("model"):
+        with self.clock.timed("model"):
             _take_(state, self.call(state.positions, state.cell))
             if self.flags is None:
                 watch.forces_(state)
 
     def list_(self, state: State, anew: bool = False) -> None:
         """See that neighbour list and force call are good for a state; or make them for it."""
-        with self.timed("neighbors"):
+        with self.clock.timed("neighbors"):
             topology = state.cell, state.pbc, state.system_idx
             is_new = self.neighbors.update(state.positions, *topology, anew=anew)
             if is_new or not self.is_of(state):
@@ -118,25 +119,6 @@ class Forces:
         call = force_call(self.potential, listed, self._call and self._call.call)
         flags = call.flags if isinstance(call, StaticForceCall) else None
         self._call = _Call(self.potential, numbers, numbers._version, call, flags)
-
-    @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
-        """What happens inside is of this phase."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.phases_s[phase] += time.perf_counter() - started
-
-    @contextmanager
-    def timed_besides(self, phase: str) -> Iterator[None]:
-        """What happens inside and is not timed there is of this phase."""
-        before_s, started = sum(self.phases_s.values()), time.perf_counter()
-        try:
-            yield
-        finally:
-            elapsed_s = time.perf_counter() - started
-            self.phases_s[phase] += elapsed_s - (sum(self.phases_s.values()) - before_s)
 
 
 def _take_(state: State, prediction: Prediction) -> None:

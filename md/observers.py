@@ -15,6 +15,7 @@ import torch
 
 from fastequi.errors import InputError
 from fastequi.graph import volumes
+from fastequi.md.host_copies import HostCopies
 from fastequi.md.state import kinetic_energy, pressure_GPa, temperature_K
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ def thermodynamics_of_all(simulation: "Simulation") -> list[dict[str, float]]:
     warm. An integrator may have more columns. The kinetic energy is that of all
     motion; the integrator says what part of it is heat, which makes temperature and pressure.
     """
+    return sent_thermodynamics(simulation)()
+
+
+def sent_thermodynamics(simulation: "Simulation") -> Callable[[], list[dict[str, float]]]:
+    """`thermodynamics_of_all` of this step, for whoever asks later: it is on its way."""
     state, integrator = simulation.state, simulation.integrator
     kinetic, thermal = kinetic_energy(state), integrator.thermal_energy(state)
     columns = {
@@ -70,6 +76,11 @@ def thermodynamics_of_all(simulation: "Simulation") -> list[dict[str, float]]:
         "conserved_eV": simulation.conserved_energy(),
         **integrator.more_columns(state),
     }
-    table = torch.stack(list(columns.values()), dim=1).tolist()
+    copies = HostCopies({"table": torch.stack(list(columns.values()), dim=1)}, kept=("table",))
     moment = {"step": state.step, "time_ps": simulation.time_ps}
-    return [{**moment, **dict(zip(columns, values, strict=True))} for values in table]
+
+    def rows() -> list[dict[str, float]]:
+        table = copies.arrived()["table"].tolist()
+        return [{**moment, **dict(zip(columns, values, strict=True))} for values in table]
+
+    return rows

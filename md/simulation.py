@@ -20,6 +20,7 @@ from fastequi.errors import InputError
 from fastequi.md.bias import Bias
 from fastequi.md.checks import check_atoms, check_state
 from fastequi.md.chunk import Chunks
+from fastequi.md.clock import Clock
 from fastequi.md.first_step import check_first_step
 from fastequi.md.forces import Forces
 from fastequi.md.integrators import Integrator
@@ -86,7 +87,7 @@ class Simulation:
             raise InputError(f"a bias is of one system; these are {self.state.n_systems}")
         self.integrator = integrator
         integrator.start_(self.state)
-        self._forces = Forces(potential, integrator, skin_A, bias)
+        self._forces = Forces(potential, integrator, skin_A, self.state.device, bias)
         self.chunks = Chunks(integrator, self._forces, chunk_steps)
         self.observers: list[Observer] = [as_observer(each) for each in observers]
         self.forces_are_current = False
@@ -114,8 +115,17 @@ class Simulation:
         return self._forces.neighbors
 
     @property
+    def clock(self) -> Clock:
+        """Where the time goes; another simulation that goes on from this one may take it."""
+        return self._forces.clock
+
+    @clock.setter
+    def clock(self, clock: Clock) -> None:
+        self._forces.clock = clock
+
+    @property
     def phases_s(self) -> dict[str, float]:
-        return self._forces.phases_s
+        return self.clock.phases_s
 
     def run(self, steps: int) -> None:
         """Do so many more steps, or fewer where a stop is requested or the integrator is finished.
@@ -131,7 +141,7 @@ class Simulation:
                 self.bias.begin_(self.state, self.integrator.timestep_fs)
             if self.observe_start:
                 self._call_observers()
-                with self._forces.timed("output"):
+                with self.clock.timed("output"):
                     check_first_step(self.state, self.integrator)
             self.observe_start = False
             while steps > 0 and not self._stop_requested and not self._is_finished():
@@ -186,6 +196,6 @@ class Simulation:
     def _call_observers(self) -> None:
         due = [o for o in self.observers if self.state.step % o.every == 0]
         if due:
-            with self._forces.timed("output"):
+            with self.clock.timed("output"):
                 for observer in due:
                     observer(self)

@@ -3,7 +3,7 @@
 Units: Å, Å/fs, amu, eV, eV/Å, eV/Å³, K, GPa. Everything with a fraction is float64.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from fastequi.errors import InputError
 from fastequi.graph import volumes
 from fastequi.md.batch import Batch
 from fastequi.md.constraints.from_ase import fix_, fixed_atoms, fixes_centre_of_mass
+from fastequi.md.host_copies import HostCopies
 from fastequi.units import (
     ASE_VELOCITY_A_PER_FS,
     BOLTZMANN_eV_PER_K,
@@ -115,6 +116,14 @@ class State(_Remembered):
         for name, tensor in self.moving().items():
             tensor.copy_(there[name])
         self.step = other.step
+
+    def sent(self) -> Callable[[], "State"]:
+        """This moment on the CPU, for whoever asks later: it is on its way; without `extra`."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
+        tensors = {n: v for n, v in values.items() if isinstance(v, Tensor)}
+        copies = HostCopies(tensors, kept=tuple(n for n in tensors if n not in MOVING))
+        rest = {n: v for n, v in values.items() if n not in tensors}
+        return lambda: State(**copies.arrived(), **rest)
 
     def to(self, device: torch.device | str) -> "State":
         """The same state on another device; itself where it is there already."""

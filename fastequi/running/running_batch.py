@@ -261,7 +261,7 @@ class RunningBatch:
         self.simulation = self._simulation(state)
         self.simulation.forces_are_current = before.forces_are_current
         self.simulation.observe_start = before.observe_start
-        self.simulation.phases_s.update(before.phases_s)
+        self.simulation.clock = before.clock
         self.simulation.observers += self.observers
 
     def _simulation(self, state: State) -> Simulation:

@@ -1,13 +1,14 @@
 """The state of a run as a checkpoint (fastequi/storage/checkpoint.py) keeps it, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from torch import Tensor
 
+from fastequi.md.host_copies import HostCopies
 from fastequi.md.state import State
-from fastequi.storage.checkpoint import FORMAT, Checkpoint, on_host
+from fastequi.storage.checkpoint import FORMAT, Checkpoint
 
 #: What is of the integrator; and of [[analysis]] and of an engine that holds more than the state.
 _EXTRA, _ANALYSIS, _ENGINE = "extra.", "analysis.", "engine."
@@ -49,14 +50,26 @@ def checkpoint_of(
     Tensors are the fields of State, its extra ones as `extra.NAME`, those of the engine as
     `engine.NAME`; numbers are its other fields, and the progress.
     """
+    return sent_checkpoint(state, fingerprint, elapsed_s, progress, engine)()
+
+
+def sent_checkpoint(
+    state: State,
+    fingerprint: Mapping[str, Any],
+    elapsed_s: Mapping[str, float],
+    progress: Progress = Progress(),
+    engine: Mapping[str, Tensor] | None = None,
+) -> Callable[[], Checkpoint]:
+    """`checkpoint_of` this step, for whoever asks later: it is on its way."""
     kept = [f.name for f in fields(state) if f.name not in ("extra", "names")]
     values = {name: getattr(state, name) for name in kept}
     values |= {f"{_EXTRA}{name}": tensor for name, tensor in state.extra.items()}
     values |= {f"{_ENGINE}{name}": tensor for name, tensor in (engine or {}).items()}
-    tensors = on_host({name: value for name, value in values.items() if isinstance(value, Tensor)})
+    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
     numbers = {n: v for n, v in values.items() if n not in tensors and v is not None}
     numbers[_PROGRESS] = asdict(progress)
-    return Checkpoint(tensors, numbers, dict(fingerprint), {}, dict(elapsed_s))
+    copies, then_s = HostCopies(tensors), dict(elapsed_s)
+    return lambda: Checkpoint(copies.arrived(), numbers, dict(fingerprint), {}, then_s)
 
 
 def state_of(checkpoint: Checkpoint) -> State:

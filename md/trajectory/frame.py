@@ -1,5 +1,6 @@
 """A frame: one system at one step as ASE's Atoms, which all writers take and all readers return."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ase import Atoms
@@ -20,9 +21,21 @@ def frame_of(simulation: "Simulation", system: int = 0) -> Atoms:
 
 def frames_of(simulation: "Simulation") -> list[Atoms]:
     """`frame_of` of all systems."""
-    frames = state_to_atoms(simulation.state)
-    for atoms in frames:
-        atoms.info.update(step=simulation.state.step, time_ps=simulation.time_ps)
-        if not simulation.integrator.is_dynamics:
-            forget_velocities_(atoms)  # a run from this frame draws its own
+    return sent_frames(simulation)()
+
+
+def sent_frames(simulation: "Simulation") -> Callable[[], list[Atoms]]:
+    """`frames_of` this step, for whoever asks later: they are on their way."""
+    state, info = simulation.state, {"step": simulation.state.step, "time_ps": simulation.time_ps}
+    is_dynamics = simulation.integrator.is_dynamics
+    arriving = state.sent()
+
+    def frames() -> list[Atoms]:
+        found = state_to_atoms(arriving())
+        for atoms in found:
+            atoms.info.update(info)
+            if not is_dynamics:
+                forget_velocities_(atoms)  # a run from this frame draws its own
+        return found
+
     return frames

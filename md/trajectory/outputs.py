@@ -12,12 +12,12 @@ from ase import Atoms
 
 from fastequi.md import bias
 from fastequi.md.analysis.accumulators.on_the_fly import Asked, OnTheFly
-from fastequi.md.disagreement import COLUMN, DisagreementWatch, largest_disagreement
-from fastequi.md.observers import EverySo, thermodynamics_of_all
+from fastequi.md.disagreement import COLUMN, DisagreementWatch, sent_disagreement
+from fastequi.md.observers import EverySo, sent_thermodynamics
 from fastequi.md.simulation import Simulation
-from fastequi.md.trajectory.checkpoint import Progress, checkpoint_of
+from fastequi.md.trajectory.checkpoint import Progress, sent_checkpoint
 from fastequi.md.trajectory.extxyz import extxyz_text
-from fastequi.md.trajectory.frame import frame_of, frames_of
+from fastequi.md.trajectory.frame import frame_of, sent_frames
 from fastequi.md.trajectory.log import STAGE
 from fastequi.md.trajectory.system_files import SystemFiles
 from fastequi.md.trajectory.writer import BackgroundWriter
@@ -165,7 +165,8 @@ class Outputs:
     def write_frame(self, simulation: Simulation, name: str, row: int = 0) -> Path:
         """Write this step's frame of a system to a file of its own (extxyz), replacing another."""
         path = self.directory / self._folders[row] / name
-        write_durably(path, extxyz_text(self._named(frame_of(simulation, row), row)).encode())
+        frame = _named(frame_of(simulation, row), self.stage, self._systems[row].begin)
+        write_durably(path, extxyz_text(frame).encode())
         return path
 
     def drop(self, row: int) -> None:
@@ -204,63 +205,70 @@ class Outputs:
     def _log_rows(self, simulation: Simulation, rows: Sequence[int]) -> None:
         if not rows:
             return
-        table, more = thermodynamics_of_all(simulation), largest_disagreement(simulation)
+        table, more = sent_thermodynamics(simulation), sent_disagreement(simulation)
         stage = {} if self.stage is None else {STAGE: self.stage}
         if simulation.bias is not None:
             stage |= {bias.COLUMN: simulation.bias.energy_eV}
         none = dict.fromkeys(self._more_columns, math.nan)  # of the ensembles of other stages
-        records = []
-        for row in rows:
-            own = {"step": table[row]["step"] - self._systems[row].begin}
-            records.append(none | table[row] | own | more[row] | stage)
+        steps = [{"step": simulation.state.step - self._systems[row].begin} for row in rows]
+
+        def records() -> list[dict[str, Any]]:
+            found, disagreement = table(), more()
+            return [
+                none | found[row] | step | disagreement[row] | stage
+                for row, step in zip(rows, steps, strict=True)
+            ]
+
         self._append([self._systems[row].log for row in rows], records)
 
     def _frames(self, simulation: Simulation, rows: Sequence[int]) -> None:
-        if not rows:
-            return
-        frames = frames_of(simulation)
-        named = [self._named(frames[row], row) for row in rows]
-        self._append([self._systems[row].trajectory for row in rows], named)
+        if rows:
+            files = [self._systems[row].trajectory for row in rows]
+            self._append(files, self._sent(simulation, rows))
 
     def _uncertain_frames(self, simulation: Simulation, rows: Sequence[int]) -> None:
         files = [file for row in rows if (file := self._systems[row].uncertain)]
-        self._append(files, [self._named(frame_of(simulation, row), row) for row in rows])
+        self._append(files, self._sent(simulation, rows))
 
     def _analyse(self, k: int, simulation: Simulation, rows: Sequence[int]) -> None:
         """Give the frames of this step to the k-th [[analysis]] of some systems."""
-        frames = frames_of(simulation)
-        given = [(self._on_the_fly[row], frames[row]) for row in rows]
+        on_the_fly, frames = [self._on_the_fly[row] for row in rows], sent_frames(simulation)
 
         def add() -> None:
-            for on_the_fly, frame in given:
-                on_the_fly.add(k, frame)
+            found = frames()
+            for row, one in zip(rows, on_the_fly, strict=True):
+                one.add(k, found[row])
 
         self._writer.submit(self.directory, add)
 
-    def _named(self, frame: Atoms, row: int) -> Atoms:
-        """A frame that knows its stage, and its system's own step."""
-        frame.info["step"] -= self._systems[row].begin
-        if self.stage is not None:
-            frame.info["stage"] = self.stage
-        return frame
+    def _sent(self, simulation: Simulation, rows: Sequence[int]) -> Callable[[], list[Atoms]]:
+        """The frames of some systems at this step, which know their stage and their own step."""
+        frames, stage = sent_frames(simulation), self.stage
+        begins = [self._systems[row].begin for row in rows]
 
-    def _append(self, files: Sequence[RecordFile], records: Sequence[object]) -> None:
-        """A record to each of some files."""
+        def named() -> list[Atoms]:
+            found = frames()
+            own = zip(rows, begins, strict=True)
+            return [_named(found[row], stage, begin) for row, begin in own]
+
+        return named
+
+    def _append(self, files: Sequence[RecordFile], records: Callable[[], Sequence[object]]) -> None:
+        """A record to each of some files; they are made where they are written."""
 
         def write() -> None:
-            for file, record in zip(files, records, strict=True):
+            for file, record in zip(files, records(), strict=True):
                 file.append(record)
 
         self._writer.submit(self.directory, write)
 
     def _checkpoint(self, simulation: Simulation) -> None:
-        engine = simulation.engine_state()
-        checkpoint = checkpoint_of(
+        sent = sent_checkpoint(
             simulation.state,
             self._fingerprint,
             self.elapsed_s(simulation),
             self._progress(),
-            engine,
+            simulation.engine_state(),
         )
         systems = list(zip(self._folders, self._systems, strict=True))
         on_the_fly = list(self._on_the_fly)
@@ -276,12 +284,21 @@ class Outputs:
                 fsync(self.directory / name)
             offsets |= of_bias
             more = {name: t for one in on_the_fly for name, t in one.tensors().items()}
+            checkpoint = sent()
             written = replace(checkpoint, tensors=checkpoint.tensors | more, offsets=offsets)
             write_checkpoint(self.checkpoints, written, self._kept)
             for one in on_the_fly:
                 one.write()
 
         self._writer.submit(self.checkpoints, write)
+
+
+def _named(frame: Atoms, stage: str | None, begin: int) -> Atoms:
+    """A frame that knows its stage, and the step of a system that began at another."""
+    frame.info["step"] -= begin
+    if stage is not None:
+        frame.info["stage"] = stage
+    return frame
 
 
 def _offsets_in(folder: str, offsets: Mapping[str, int]) -> dict[str, int]:
