@@ -66,7 +66,7 @@ def test_velocities_that_are_too_large_name_themselves() -> None:
 @pytest.mark.parametrize("name", ["H2", "N2", "F2", "HF", "C2H2", "CH3OH", "LiH", "Cl2"])
 def test_bonds_are_no_clash(name: str) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         started(ase.build.molecule(name), NoForces())
 
 
@@ -75,7 +75,7 @@ def test_hot_crystals_are_no_clash() -> None:
     hot = state_from_atoms(ase.build.bulk("Cu", cubic=True).repeat(2))
     maxwell_boltzmann_(hot, 4000.0, 1)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         started(ase.build.bulk("Si", a=4.4), NoForces())
         started(ase.build.bulk("C", a=3.2), NoForces())
         Simulation(hot, NoForces(), VelocityVerlet(1.0)).run(3)
@@ -86,6 +86,6 @@ def test_a_run_that_goes_on_is_not_asked_again() -> None:
     state.step = 5
     simulation = Simulation(state, NoForces(), VelocityVerlet(1.0))
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         simulation.run(1)
     assert simulation.state.step == 6
