@@ -23,11 +23,12 @@ def naming(where: str) -> Iterator[None]:
 
 
 @contextmanager
-def reproducible(device: torch.device) -> Iterator[None]:
-    """Have torch add up in a fixed order on a CPU, so that a restart is the same to the last bit.
+def reproducible(device: torch.device, asked: bool = False) -> Iterator[None]:
+    """Have torch and kernels add up in a fixed order, so that a restart is the same to the last
+    bit: on a CPU, and on a GPU where it is asked.
 
-    Without it the gradient of an indexed read is summed by threads in any order; the fixed order
-    costs nothing measurable there. On a GPU it does, and there it is left as the user set it.
+    On a CPU, without it, the gradient of an indexed read is summed by threads in any order; the
+    fixed order costs nothing measurable there. On a GPU it does; unasked, it is left as it was set.
 
     The debug mode "warn" is the same switch as use_deterministic_algorithms, which also loads
     torch's compiler: seconds, 150 MB, and functions that keep a process group alive for ever.
@@ -36,7 +37,7 @@ def reproducible(device: torch.device) -> Iterator[None]:
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic
     fill_before = memory.fill_uninitialized_memory
-    if device.type == "cpu":
+    if asked or device.type == "cpu":
         torch.set_deterministic_debug_mode("warn")
         memory.fill_uninitialized_memory = False
     try:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ase import Atoms
 
 import fastequi
+from fastequi.device import choose_device
 from fastequi.dispersion import with_dispersion
 from fastequi.engine.committee import mean_of
 from fastequi.errors import DiskError, PhysicsError, Stopped
@@ -38,6 +39,7 @@ from fastequi.md.trajectory.outputs import Outputs
 from fastequi.potential import Potential
 from fastequi.process import naming, reproducible, stopping_on_signals
 from fastequi.running.biasing import bias_of, fingerprint_of_bias
+from fastequi.running.fixed_order import in_fixed_order
 from fastequi.running.identity import LoadedModel, check_goes_on, fingerprint_of
 from fastequi.running.memory import Room, room_for, split
 from fastequi.running.relay import Relay, is_relay
@@ -139,6 +141,11 @@ class Setup:
         return self.systems[0].atoms
 
     @property
+    def n_atoms(self) -> int:
+        """Of all systems."""
+        return sum(len(system.atoms) for system in self.systems)
+
+    @property
     def drawn_at_K(self) -> float | None:
         """Temperature of the first system's first velocities; None: the structure's own."""
         return drawing_temperature_K(self.config, self.config.stages[0].dynamics, self.systems[0])
@@ -178,8 +185,11 @@ def set_up(config: Config, resume: bool = False, engine: Engine | None = None) -
     """
     systems = read_systems(config)
     options = load_options(config, engine)
+    n_atoms = sum(len(system.atoms) for system in systems)
     with naming(f"model.name = {config.model.name!r}"):
-        potential = load_potential(config, options)
+        device = choose_device(options["device"])
+        with reproducible(device, in_fixed_order(config, device, n_atoms)):  # as compiled ahead
+            potential = load_potential(config, options)
     if engine is not None:
         engine.check(config, [system.atoms for system in systems], potential)
         engine.load(
@@ -269,7 +279,8 @@ def execute(setup: Setup) -> dict[str, Any]:
     stopping = stopping_on_signals(setup.request_stop)
     with only_writer(setup.directory), naming_files(setup.directory), stopping:
         _prepare_directory(setup)
-        with reproducible(setup.potential.device):
+        device = setup.potential.device
+        with reproducible(device, in_fixed_order(setup.config, device, setup.n_atoms)):
             for k, batch in enumerate(setup.batches):
                 if not is_finished(setup, batch):
                     setup.present = k

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -21,7 +21,7 @@ from fastequi.md.ensemble_keys import with_own_keys
 from fastequi.md.integrators import INTEGRATORS
 from fastequi.md.integrators.keys import Temperature
 from fastequi.md.safety import SafetyConfig
-from fastequi.md.stage_keys import NAME, complete_stages_
+from fastequi.md.stage_keys import NAME, SHARED, complete_stages_
 from fastequi.md.trajectory.directory import TRAJECTORIES
 from fastequi.md.trajectory.extxyz import CHOSEN_COLUMNS
 from fastequi.settings import (
@@ -114,6 +114,11 @@ class SharedDynamics(Section):
     temperature_K: Temperature = 300.0  # pyright: ignore[reportInvalidTypeForm]
     seed: Seed = Field(default=0, description="of the first velocities and of the noise")
     device: Device = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    deterministic: bool | Literal["auto"] = Field(
+        default="auto",
+        description="whether a GPU adds up in a fixed order, so that restarts are the same to the "
+        "last bit: auto (small systems), true or false; a CPU always does",
+    )
 
 
 class DynamicsConfig(with_own_keys(SharedDynamics, INTEGRATORS)):
@@ -254,6 +259,7 @@ def to_toml(config: Config) -> str:
     comment = "Every setting of this run, defaults included. fastequi run reads it back."
     sections = config.model_dump(exclude_none=True)
     for section in sections["stage"]:
-        section.pop("device")  # of the whole run
+        for key in SHARED:
+            section.pop(key)
     sections["stage"] = [{"name": stage.pop("name"), **stage} for stage in sections["stage"]]
     return settings.to_toml(sections, comment)

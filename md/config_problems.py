@@ -81,6 +81,7 @@ VOCABULARY = Vocabulary(
         "system.supercell": "three whole numbers above 0, for example [2, 2, 2]",
         "system.fixed_atoms": "a list of whole numbers from 0, for example [0, 1, 2]",
         "plumed.input": "a file in quotes",
+        "dynamics.deterministic": '"auto", true or false',
         "model.name": "a name or a path in quotes, or a list of two or more of them",
     },
 )

@@ -9,7 +9,7 @@ from ase.io.extxyz import key_val_str_to_dict
 #: What a stage may be called.
 NAME = r"[A-Za-z][\w.+-]{0,63}"
 #: Keys of [dynamics] that a whole run has once.
-SHARED = ("device",)
+SHARED = ("device", "deterministic")
 
 
 def complete_stages_(raw: dict[str, Any]) -> set[tuple[Any, ...]]:

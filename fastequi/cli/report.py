@@ -26,6 +26,7 @@ from fastequi.md.trajectory.directory import LOG, own_files
 from fastequi.md.trajectory.log import read_log
 from fastequi.md.velocities import drift_velocity
 from fastequi.run import Setup
+from fastequi.running.fixed_order import described
 from fastequi.running.systems import integrator_of
 
 #: How the names of parameters end -> how the unit is written.
@@ -66,6 +67,7 @@ def describe(setup: Setup, resume: bool) -> dict[str, str]:
         "kernels": f"{potential.kernels} ({potential.kernels_reason})",
         "device": _device(potential.device),
         **({"engine": setup.engine.words} if setup.engine else {}),
+        "sums": described(setup.config, potential.device, setup.n_atoms),
         **_describe_dynamics(setup, resume),
         **_describe_bias(setup),
         "output": f"{output.directory}: log every {output.log_every}, {output.trajectory_format} "

@@ -11,6 +11,7 @@ from fastequi.dispersion import Corrected
 from fastequi.md.config import Config
 from fastequi.md.constraints.from_ase import fixed_atoms, fixes_centre_of_mass
 from fastequi.md.ramps import has_ramp
+from fastequi.md.stage_keys import SHARED
 from fastequi.md.trajectory.checkpoint import progress_of
 from fastequi.potential import Potential
 from fastequi.storage.checkpoint import Checkpoint, check_fingerprint
@@ -57,13 +58,13 @@ def fingerprint_of(
     if config.analysis:
         found["analysis"] = [section.model_dump() for section in config.analysis]
     if not config.stage:
-        free = {"steps", "device"}
+        free = {"steps", *SHARED}
         if any(map(has_ramp, dict(config.dynamics).values())):
             free.remove("steps")  # a ramp over more steps is another ramp
         dynamics = config.dynamics.model_dump(exclude=free, exclude_none=True)
         return found | {f"dynamics.{name}": value for name, value in dynamics.items()}
     for k, stage in enumerate(config.stage):
-        values = stage.model_dump(exclude={"device"}, exclude_none=True)
+        values = stage.model_dump(exclude=set(SHARED), exclude_none=True)
         values["has_ramp"] = any(map(has_ramp, dict(stage).values()))
         found |= {f"stage.{k}.{name}": value for name, value in values.items()}
     return found
