@@ -21,7 +21,7 @@ from fastequi.kernels.convolution.edges import Edges, EdgeSums
 from fastequi.kernels.instructions import Instructions
 
 #: What a backend may have compiled besides: parts of a layer, sums of edges, a step of dynamics.
-PARTS = ("linear", "gate", "step", "edge_sums")
+PARTS = ("linear", "gate", "norm", "step", "edge_sums")
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,12 @@ class Backend:
         """`EdgeSums`, its own or those that suit any."""
         own = self.part("edge_sums")
         return EdgeSums(self.operations, vectors) if own is None else own(vectors, edges)
+
+    @property
+    def captures_torch(self) -> bool:
+        """Whether what repeats its steps, a device's own recording, repeats torch's part too."""
+        step = self.part("step")
+        return step is not None and step.recording is None
 
     @property
     def has_gradients_of_matrices(self) -> bool:

@@ -113,3 +113,20 @@ class SkinList:
     edges: Edges
     species: Tensor
     shift: Tensor
+
+
+@dataclass(frozen=True)
+class PairRepulsion:
+    """E = k/r s(ar) u(r / r_c) of an edge, u = 1 - (p+1)(p+2)/2 x^p + p(p+2) x^(p+1) - p(p+1)/2
+    x^(p+2), and the screening s a sum of exponentials.
+
+    pairs      [3, species, species] float64: k in eV Å, a in 1/Å, r_c in Å of receiver and sender
+    screening  amplitude and decay of each exponential
+    p          a whole number
+    species    [rows], of those that receive
+    """
+
+    pairs: Tensor
+    screening: tuple[tuple[float, float], ...]
+    p: int
+    species: Tensor

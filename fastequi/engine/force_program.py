@@ -17,7 +17,7 @@ from fastequi.engine.arrangement import Arrangement, Order, arrange
 from fastequi.engine.walk import BoundWalk, Walk
 from fastequi.graph import Graph
 from fastequi.kernels.convolution.weights import Weights
-from fastequi.kernels.parts import SkinList
+from fastequi.kernels.parts import PairRepulsion, SkinList
 from fastequi.potential import Prediction
 
 #: Atoms beyond which features are computed twice rather than kept: memory, not speed, is the limit.
@@ -29,10 +29,12 @@ class ForceProgram:
 
     def __init__(
         self, walk: BoundWalk, order: Order, tables: Sequence[Weights], cutoff: float,
-        graph: Graph, cutoff_scale: Tensor | None,
+        graph: Graph, cutoff_scale: Tensor | None, repulsion: PairRepulsion | None = None,
     ) -> None:  # fmt: skip
-        """graph: edges up to the cutoff and a skin; cutoff_scale [edges] as in `Edges`."""
+        """graph: edges up to the cutoff and a skin; cutoff_scale [edges] as in `Edges`; repulsion:
+        of nuclei, that the network does not know."""
         self.walk, self.order, self.tables, self.cutoff = walk, order, tables, cutoff
+        self.repulsion = repulsion
         self.step, self.dtype = walk.walk.backend.part("step"), walk.first_x.dtype
         self._atomic_numbers = graph.atomic_numbers.clone()
         self._plan(graph, cutoff_scale)
@@ -88,6 +90,8 @@ class ForceProgram:
         lean = len(self.order.species) > LEAN_FROM
         found = self.walk.energies(self.arrangement, self.tables, lean)
         sums = self.walk.edge_sums(self.arrangement, self.tables, *found[1:])
+        if self.repulsion is not None:
+            self.edges.repel_(self.repulsion, found[0], sums)
         self.edges.collect(found[0], sums)
 
     def _listed(self, graph: Graph, cutoff_scale: Tensor | None) -> SkinList:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fastequi.engine.arrangement import Order, arrange, order_of
 from fastequi.engine.force_program import LEAN_FROM, ForceProgram, StaticProgram
-from fastequi.engine.repulsion import repulsion
+from fastequi.engine.repulsion import has_kernels_form, pair_repulsion, repulsion
 from fastequi.engine.tables import cached_tables
 from fastequi.engine.walk import BoundWalk, Walk
 from fastequi.graph import Graph, edge_vectors
@@ -65,7 +65,7 @@ class FusedNequIP:
     @property
     def is_compiled(self) -> bool:
         """Whether all that a force call needs is compiled, so that it can be one program."""
-        return self.walk.is_compiled and not self.network.spec.zbl
+        return self.walk.is_compiled and has_kernels_form(self.network)
 
     def force_call(self, graph: Graph, last: ForceCall | None = None) -> ForceCall:
         """Of a graph whose edges reach up to the cutoff and a skin; as `potential.force_call`."""
@@ -79,7 +79,8 @@ class FusedNequIP:
                 return last
         order, walk = self._bound(graph.atomic_numbers)
         program = StaticProgram if step.recording is None else ForceProgram
-        return program(walk, order, self.tables, self.cutoff, graph, scale)
+        repelling = pair_repulsion(self.network, order.species)
+        return program(walk, order, self.tables, self.cutoff, graph, scale, repelling)
 
     def _bound(self, atomic_numbers: Tensor) -> tuple[Order, BoundWalk]:
         """The order of these atoms, and the walk for it: the same as long as the atoms are."""

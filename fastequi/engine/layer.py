@@ -17,6 +17,7 @@ from fastequi.engine.blocks import Blocks, Part, empty_stacks, half
 from fastequi.engine.differentiated import Differentiated
 from fastequi.engine.gate import GatePart, InTurn
 from fastequi.engine.linear import BoundLinear, LinearMap
+from fastequi.engine.norm import NormPart
 from fastequi.irreps import Irreps
 from fastequi.kernels.backend import Backend
 from fastequi.kernels.parts import new_blocks
@@ -88,9 +89,10 @@ class CompiledLayer:
         if isinstance(connection, BlockLinear | SpeciesLinear):
             self.connection = LinearMap(connection, kernels)
         self.gate: Part = GatePart(layer.gate, backend.part("gate"), copies)
-        self.is_compiled = layer.norm is None
+        norm = backend.part("norm")
+        self.is_compiled = layer.norm is None or norm is not None or backend.captures_torch
         if layer.norm is not None:
-            self.gate = InTurn(Differentiated(layer.norm), self.gate)
+            self.gate = InTurn(NormPart(layer.norm, norm, copies), self.gate)
 
     def of(self, order: Order, attributes: Tensor) -> LayerParts:
         """For certain atoms, with the weights as they are."""

@@ -2,7 +2,7 @@
 
 import torch
 
-from fastequi.kernels.cpu import gate, linear, step
+from fastequi.kernels.cpu import gate, linear, norm, step
 from fastequi.kernels.cpu.convolution import EdgeSums as edge_sums
 from fastequi.kernels.cpu.convolution import (
     compile_all,
@@ -14,7 +14,18 @@ from fastequi.kernels.cpu.convolution import (
 )
 from fastequi.kernels.instructions import Instructions
 
-__all__ = ["edge_sums", "forward", "gate", "jvp", "jvp_vjp", "linear", "prepare", "step", "vjp"]
+__all__ = [
+    "edge_sums",
+    "forward",
+    "gate",
+    "jvp",
+    "jvp_vjp",
+    "linear",
+    "norm",
+    "prepare",
+    "step",
+    "vjp",
+]
 
 
 def prepare(

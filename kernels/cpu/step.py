@@ -28,12 +28,14 @@ from fastequi.kernels.cpu.arrays import (
 from fastequi.kernels.cpu.channels import split_receivers
 from fastequi.kernels.cpu.convolution import EdgeSums
 from fastequi.kernels.cpu.geometry import arguments_of, kernel
+from fastequi.kernels.cpu.repulsion import RepulsionSpec
+from fastequi.kernels.cpu.repulsion import kernel as repulsion_kernel
 from fastequi.kernels.llvm import threads
 from fastequi.kernels.llvm.arguments import Named
 from fastequi.kernels.llvm.plan import Plan, PlannedCall
 from fastequi.kernels.llvm.program import recording
 from fastequi.kernels.llvm.target import lanes_of
-from fastequi.kernels.parts import SkinList
+from fastequi.kernels.parts import PairRepulsion, SkinList
 from fastequi.potential import stress_of
 
 __all__ = ["MOST_ATOMS", "SkinEdges", "energies", "recording"]
@@ -159,6 +161,16 @@ class SkinEdges:
         self._run(("count",), {})
         self._run(("pack",), {})
 
+    def repel_(self, repulsion: PairRepulsion, sorted_energies: Tensor, sums: EdgeSums) -> None:
+        """Add a repulsion to the energies of the rows and to dE/dr."""
+        spec = RepulsionSpec(self.dtype, repulsion.screening, repulsion.p)
+        values = {name: self.tensors[name] for name in ("vectors", "row_start", "sender_species")}
+        values |= {"pairs": repulsion.pairs, "species": repulsion.species}
+        values |= {"energies": sorted_energies, "dvectors": sums.tensor[0]}
+        sizes = {"n_species": repulsion.pairs.shape[1], "edge_stride": self.sizes["edge_stride"]}
+        cuts = {f"cut{k}": cut for k, cut in enumerate(self.cuts)}
+        _repulsion_plan(spec, len(self.cuts) - 1).run({**values, **sizes, **cuts})
+
     def collect(self, sorted_energies: Tensor, sums: EdgeSums) -> None:
         """From the energies of the rows, float64, and dE/dr."""
         self._run(("gather",), {"dvectors": sums.tensor, "shares": len(sums.tensor)})
@@ -187,6 +199,18 @@ def energies(read: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     values = {"read": read, "scale": scale, "shift": shift, "out": out, "cut0": 0}
     _plan(("energies",), read.dtype, False, 1).run(values | {"cut1": len(scale)})
     return out
+
+
+@functools.cache
+def _repulsion_plan(spec: RepulsionSpec, shares: int) -> Plan:
+    """Threads share receivers."""
+
+    def call(share: int) -> PlannedCall:
+        arguments = {name: Named(name) for name in spec.arguments.kinds}
+        rows = Named(f"cut{share}"), Named(f"cut{share + 1}")
+        return PlannedCall(repulsion_kernel(spec), (*rows, 0, 0), arguments)
+
+    return Plan([[call(share)] for share in range(shares)])
 
 
 @functools.cache

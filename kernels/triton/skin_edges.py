@@ -20,11 +20,16 @@ import torch
 from torch import Tensor
 
 from fastequi.kernels.convolution.edges import Edges
-from fastequi.kernels.parts import SkinList
+from fastequi.kernels.parts import PairRepulsion, SkinList
 from fastequi.kernels.triton.memory import keeping
 from fastequi.kernels.triton.step.buffers import Batch, EdgeRows
 from fastequi.kernels.triton.step.definitions import pack
-from fastequi.kernels.triton.step.step import edge_vectors_, sum_forces_, sum_systems_
+from fastequi.kernels.triton.step.step import (
+    edge_vectors_,
+    repel_,
+    sum_forces_,
+    sum_systems_,
+)
 
 #: Calls need not be noted down: a CUDA graph does that.
 recording = None
@@ -110,6 +115,12 @@ class SkinEdges:
     def find(self) -> None:
         """The vectors of all edges."""
         edge_vectors_(self.rows, self.positions, self.cell, self.batch, self.vectors)
+
+    def repel_(self, repulsion: PairRepulsion, sorted_energies: Tensor, sums: Any) -> None:
+        """Add a repulsion to the energies of the rows and to dE/dr."""
+        repel_(
+            self.rows, self.by_species.sender, repulsion, self.vectors, sorted_energies, sums.total
+        )
 
     def collect(self, sorted_energies: Tensor, sums: Any) -> None:
         """From the energies of the rows, float64, and dE/dr."""

@@ -254,14 +254,29 @@ def test_what_was_returned_does_not_change():
             assert torch.equal(tensor, copy)
 
 
-def test_what_torch_computes_is_not_planned(monkeypatch: pytest.MonkeyPatch):
-    """A norm, repulsion, or too many atoms: the list is cut, and the walk walked, at each call."""
+@pytest.mark.parametrize("kind", ["norm", "repulsion", "repulsion by pairs"])
+def test_norm_and_repulsion_are_planned(kind: str):
     spec = network_of(1, "full").spec
-    normed = tuple(replace(x, layer_norm=True) for x in spec.layers)
-    for changes in ({"layers": normed}, {"zbl": True, "zbl_envelope_p": 5.0}):
-        moving = Moving(network_of(1, "full", **changes), systems())
+    changes = {"layers": tuple(replace(x, layer_norm=True) for x in spec.layers)}
+    if kind != "norm":
+        changes = {"zbl": True, "zbl_envelope_p": 5.0, "pair_cutoffs": kind.endswith("pairs")}
+    network = network_of(1, "full", **changes)
+    if kind.endswith("pairs"):
+        network.basis.pair_cutoff.copy_(torch.tensor([[2.0, 3, 4], [3, 3.5, 4], [3.0, 4, 3.8]]))
+    moving = Moving(network, systems())
+    for step in range(3):
         assert_equal(moving.planned(), moving.walked(), 1e-12)
-        assert isinstance(moving.calls[0], CutCall)
+        moving.move(step)
+    assert isinstance(moving.calls[-1], ForceProgram)
+    assert moving.calls[-1].program is not None
+
+
+def test_what_torch_computes_is_not_planned(monkeypatch: pytest.MonkeyPatch):
+    """A repulsion that ends with a fraction of a power, or too many atoms: the list is cut, and
+    the walk walked, at each call."""
+    moving = Moving(network_of(1, "full", zbl=True, zbl_envelope_p=5.5), systems())
+    assert_equal(moving.planned(), moving.walked(), 1e-12)
+    assert isinstance(moving.calls[0], CutCall)
     monkeypatch.setattr(cpu_step, "MOST_ATOMS", 5)
     moving = Moving(network_of(1, "full"), systems())
     assert_equal(moving.planned(), moving.walked(), 1e-12)

@@ -1,6 +1,7 @@
 """Compiled parts of layers against those that torch differentiates, in all four operations."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from fastequi.engine.blocks import Blocks, Part, half
 from fastequi.engine.differentiated import Differentiated
 from fastequi.engine.gate import GatePart
 from fastequi.engine.layer import CompiledLayer, LayerParts, PlainLayer
+from fastequi.engine.norm import NormPart
 from fastequi.irreps import Irreps
 from fastequi.kernels.backend import BACKENDS
 from fastequi.kernels.llvm import threads
@@ -130,3 +132,21 @@ def test_gradients_are_added_where_asked():
         kept = send.forward(half(x, 0))[1]
         (added,) = send.vjp(kept, half(g, 0), onto=[block.clone() for block in half(onto, 0)])
         assert_same(added, [a + b for a, b in zip(alone, half(onto, 0), strict=True)], 1e-14)
+
+
+@pytest.mark.usefixtures("n_threads")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("kernels", [CPU.part("norm"), None], ids=["compiled", "torch"])
+def test_norms(kernels: Any, dtype: torch.dtype):
+    """And the gradients of weights, some of which are zero."""
+    for layer in network_of((33, 16, 3), "full", dtype, layer_norm=True).interactions():
+        y, g = (stacks_of(layer.shapes.irreps_conv, dtype) for _ in range(2))
+        assert layer.norm is not None
+        weights = list(layer.norm.parameters())
+        found = []
+        for weight in weights:
+            weight.data.normal_()[0] = 0.0
+        for part in (NormPart(layer.norm, kernels, copies=2), Differentiated(layer.norm)):
+            found.append(four_operations(part, [y], g) + [weight.grad for weight in weights])
+            layer.norm.zero_grad()
+        assert_same(*found, TOLERANCE[dtype])

@@ -61,6 +61,7 @@ KERNELS: dict[str, StepKernel] = {
     "check_moves": StepKernel("motion", ("last_positions", "flags"), _PARTS, 2, ahead=True),
     "deform": StepKernel("motion", ("deformation", "allowance"), lanes=0, ahead=True),
     "edge_vectors": StepKernel("neighbors", ("vectors",), ahead=True),
+    "repel": StepKernel("repulsion", ("energies", "gradients"), ahead=True),
     "multiply": StepKernel("products", ("y",), _TILE, lanes=0, warps=4, fused=True, ahead=True),
     "gate": StepKernel("gates", ("x",), _ATOMS, fused=True, ahead=True),
     "gate_vjp": StepKernel("gates", ("gy0", "gv"), _ATOMS, fused=True, ahead=True),
@@ -92,24 +93,31 @@ _TYPES = {
     **dict.fromkeys(
         (
             "n", "n_atoms", "n_systems", "n_parts", "n_places", "capacity", "most", "length",
-            "bit", "stream", "is_tanh",
+            "n_species", "power", "bit", "stream", "is_tanh",
         ),
         "i32",
     ),
-    **dict.fromkeys(("radius", "skin", "furthest", "scale", "time_fs", "step_fs"), "fp64"),
+    **dict.fromkeys(
+        (
+            "radius", "skin", "furthest", "scale", "time_fs", "step_fs",
+            *(f"{of}{k}" for of in ("amplitude", "decay") for k in range(4)),
+        ),
+        "fp64",
+    ),
     **dict.fromkeys(
         (
             "row_start", "shift", "system_idx", "first_atom", "needed", "bins", "bin", "image",
             "occupants", "place_in_bin", "first_occupant", "atoms", "counts", "sums", "values",
             "starts", "found_sender", "found_shift", "step", "key", "atom", "replica", "entries",
-            "blocks",
+            "blocks", "species", "sender_species",
         ),
         "*i64",
     ),
 }  # fmt: skip
 #: In the arithmetic of the model.
 OF_MODEL = {
-    "edge_vectors": ("vectors",), "sum_forces": ("vectors", "gradients"),
+    "edge_vectors": ("vectors",), "repel": ("vectors", "gradients"),
+    "sum_forces": ("vectors", "gradients"),
     "multiply": ("x", "matrices", "y"), "gate": ("y0", "v", "x"),
     "gate_vjp": ("y0", "v", "g", "gy0", "gv"), "activate": ("a", "y", "slope"),
 }  # fmt: skip

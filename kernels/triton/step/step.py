@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from fastequi.kernels.parts import PairRepulsion
 from fastequi.kernels.triton.plan import LANES
 from fastequi.kernels.triton.step.buffers import Batch, EdgeRows, SkinList, Workspace
 from fastequi.kernels.triton.step.flags import OVERFLOW
@@ -91,6 +92,21 @@ def edge_vectors_(
         "edge_vectors", edges.atoms.shape, positions=positions, cell=cell,
         system_idx=batch.system_idx, atoms=edges.atoms, sender_atom=edges.sender_atom,
         shift=edges.shift, row_start=edges.row_start, vectors=vectors,
+    )  # fmt: skip
+
+
+def repel_(
+    edges: EdgeRows, sender_species: Tensor, repulsion: PairRepulsion, vectors: Tensor,
+    energies: Tensor, gradients: Tensor,
+) -> None:  # fmt: skip
+    """Adds to energies [rows], float64, and to dE/dr [capacity, 3]."""
+    amplitudes, decays = zip(*repulsion.screening, strict=True)
+    named = {f"amplitude{k}": float(a) for k, a in enumerate(amplitudes)}
+    named |= {f"decay{k}": float(d) for k, d in enumerate(decays)}
+    launch_(
+        "repel", edges.atoms.shape, species=repulsion.species, sender_species=sender_species,
+        pairs=repulsion.pairs, row_start=edges.row_start, vectors=vectors, energies=energies,
+        gradients=gradients, n_species=repulsion.pairs.shape[1], power=repulsion.p, **named,
     )  # fmt: skip
 
 

@@ -94,13 +94,19 @@ def test_to_the_same_bits_where_asked():
     torch.set_deterministic_debug_mode(before)
 
 
-@pytest.mark.parametrize("kind", ["species", "scaled", "pair_cutoffs", "activated"])
+@pytest.mark.parametrize(
+    "kind", ["species", "scaled", "pair_cutoffs", "activated", "norm", "repulsion"]
+)
 def test_kinds_of_models(kind: str):
     spec, changes = network_of().spec, {}
     if kind == "species":
         changes["layers"] = tuple(replace(x, self_connection="species") for x in spec.layers)
-    if kind == "pair_cutoffs":
+    if kind in ("pair_cutoffs", "repulsion"):
         changes["pair_cutoffs"] = True
+    if kind == "norm":
+        changes["layers"] = tuple(replace(x, layer_norm=True) for x in spec.layers)
+    if kind == "repulsion":
+        changes |= {"zbl": True, "zbl_envelope_p": 5.0}
     if kind == "activated":
         readout = replace(spec.readout, hidden=(7,), activation="silu")
         changes |= {"readout": readout, "readout_bias": True}
@@ -108,7 +114,7 @@ def test_kinds_of_models(kind: str):
     if kind == "scaled":
         for layer in network.interactions():
             layer.message_scale.copy_(torch.tensor([0.2, 0.3, 0.5]))
-    if kind == "pair_cutoffs":
+    if changes.get("pair_cutoffs"):
         network.basis.pair_cutoff.copy_(torch.tensor([[2.0, 2.5, 3], [2.5, 2.8, 3], [3.0, 3, 2.9]]))
     if kind == "activated":
         assert network.readout.bias is not None
@@ -210,8 +216,12 @@ class Mover:
 
 @pytest.fixture(scope="module")
 def on_meta() -> Callable[[], Prediction]:
+    return moved_to_meta(network_of())
+
+
+def moved_to_meta(network: NequIP) -> Callable[[], Prediction]:
     """A force call, all of it on the meta device, after one that has made what is made once."""
-    given = moving(network_of())
+    given = moving(network)
     given.move(0)
     call = force_call_of(given)
     x, cell = given.state.positions.to("meta"), given.state.cell.to("meta")
@@ -234,6 +244,14 @@ def test_nothing_is_asked(on_meta: Callable[[], Prediction]):
     assert found.forces.is_meta
     assert watch.kernels["multiply"] > 0
     assert watch.kernels["sum_systems"] == 1
+
+
+def test_norm_and_repulsion_ask_nothing_either():
+    layers = tuple(replace(x, layer_norm=True) for x in network_of().spec.layers)
+    call = moved_to_meta(network_of(layers=layers, zbl=True))
+    with NoTensorsOfNumbers(), Watch() as watch:
+        assert call().forces.is_meta
+    assert watch.kernels["repel"] == 1
 
 
 QUESTIONS = {

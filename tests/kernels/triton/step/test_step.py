@@ -106,7 +106,7 @@ def test_only_kernels_run(crystals, device):
     assert set(watch.operators) == others
     assert watch.operators["aten::zero_"] == 1
     assert watch.operators["aten::copy_"] == 2
-    others = ("products", "gates", "chains")
+    others = ("products", "gates", "chains", "repulsion")
     assert set(watch.kernels) == {k for k in KERNELS if KERNELS[k].module not in others}
     assert {k: n for k, n in watch.kernels.items() if n > 1} == {
         "sum_blocks": 2, "running_sum": 2, "deform": 2,
