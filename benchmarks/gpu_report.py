@@ -2,10 +2,11 @@
 
     python -m benchmarks.gpu_report [OUTPUT]
 
-Parity of the kernels, the operator against its floor, dynamics from 64 to a million atoms, and the
-peers that are installed. Each part has its own share of time and stops there; a part that fails is
-recorded and the next one runs. Exit code 2 without a GPU; --dry-run does every part on the CPU at
-tiny sizes. Needs torch, Triton, numpy, ase and vesin; fastequi need not be installed.
+Parity of the kernels, the operator against its floor, dynamics from 64 to a million atoms, what the
+parts of a step gain (`gpu_step.py`), and the peers that are installed. Each part has its own share
+of time and stops there; a part that fails is recorded and the next one runs. Exit code 2 without a
+GPU; --dry-run does every part on the CPU at tiny sizes. Needs torch, Triton, numpy, ase and vesin;
+fastequi need not be installed.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import md, ops, peers
+from benchmarks import gpu_step, md, ops, peers
 from benchmarks.calculators import COMPARISONS, Setting
 from benchmarks.common import RESULTS, Results, print_circumstances, say
 from benchmarks.providers import PROVIDERS
@@ -36,7 +37,9 @@ from fastequi.model.nequip import NequIP
 from fastequi.model.spec import new_spec
 
 #: Seconds for each part on a GPU; together below nine minutes.
-BUDGETS_S = {"parity": 110.0, "operator": 150.0, "dynamics": 150.0, "peers": 100.0}
+BUDGETS_S = {
+    "parity": 110.0, "operator": 120.0, "dynamics": 130.0, "step": 70.0, "peers": 90.0,
+}  # fmt: skip
 
 MD_SIZES = [64, 216, 512, 1000, 4096, 8000, 32768, 110592, 262144, 512000, 1000000]
 
@@ -158,6 +161,16 @@ def _dynamics(results: Results, dry_run: bool, found: dict[str, str]) -> None:
                 md.run(results, [model], some, ensembles, budget_s, memory=False)
 
 
+def _step(results: Results, dry_run: bool, found: dict[str, str]) -> None:
+    """What the list on the device, chunks, and sums in a fixed order make of a step."""
+    with tempfile.TemporaryDirectory() as folder:
+        models = [*_available("sevennet-0"), _random_model(Path(folder), dry_run)]
+        if dry_run:
+            gpu_step.run(results, models[-1:], [8], turns=1)
+        else:
+            gpu_step.run(results, models, [64, 1000, 4096])
+
+
 def _available(name: str) -> list[str]:
     try:
         load_model(name, "cpu", kernels="reference")
@@ -191,7 +204,9 @@ def _peers(results: Results, dry_run: bool, found: dict[str, str]) -> None:
             peers.run(results, name, setting, quick=dry_run, memory=False)
 
 
-PARTS = {"parity": _parity, "operator": _operator, "dynamics": _dynamics, "peers": _peers}
+PARTS = {
+    "parity": _parity, "operator": _operator, "dynamics": _dynamics, "step": _step, "peers": _peers,
+}  # fmt: skip
 
 
 def _file_name(device: str) -> str:
