@@ -90,15 +90,18 @@ class State(_Remembered):
     def batch(self) -> Batch:
         """What follows from masses, systems and constraints; made again where these change."""
         of = self.masses, self.system_idx, self.fixed_atoms, self.fixed_centre
-        if getattr(self, "_batch", None) is None or not self._is_of(of):
+        versions = [None if tensor is None else tensor._version for tensor in of]
+        if getattr(self, "_batch", None) is None or not self._is_of(of, versions):
             masses, system_idx, *fixed = of
             self._batch = Batch.of(masses, system_idx, self.n_systems, *fixed)
-            self._of = [(tensor, _version(tensor)) for tensor in of]
+            self._of = of, versions
         return self._batch
 
-    def _is_of(self, tensors: Sequence[Tensor | None]) -> bool:
-        pairs = zip(self._of, tensors, strict=True)
-        return all(old is new and version == _version(new) for (old, version), new in pairs)
+    def _is_of(self, tensors: Sequence[Tensor | None], versions: list[int | None]) -> bool:
+        """Asked several times a step."""
+        (a, b, c, d), then = self._of
+        w, x, y, z = tensors
+        return a is w and b is x and c is y and d is z and then == versions
 
     def moving(self) -> dict[str, Tensor]:
         """The tensors that steps write into, by name."""
@@ -254,10 +257,6 @@ def system_name(state: State, row: int) -> str:
 def atoms_per_system(state: State) -> Tensor:
     """Number of atoms of each system: [systems], int64."""
     return torch.bincount(state.system_idx, minlength=state.n_systems)
-
-
-def _version(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor._version
 
 
 def kinetic_energy(state: State) -> Tensor:

@@ -71,8 +71,9 @@ def check_speed(
     if largest > TYPICAL_STRAIN:
         needed = barostat_time_fs * (largest / TYPICAL_STRAIN) ** (1.0 / power)
         atoms, volume = int(atoms_per_system(state)[worst]), float(volumes(state.cell)[worst])
+        name = system_name(state, worst) if state.n_systems > 1 else "this cell"
         raise InputError(
-            f"barostat_time_fs = {barostat_time_fs:g} is too fast for {system_name(state, worst)} "
+            f"barostat_time_fs = {barostat_time_fs:g} is too fast for {name} "
             f"({atoms} atoms, {volume:.4g} Å³): {ensemble} would strain its cell by "
             f"{100 * largest:.2g} % in one step; allowed: {needed:.2g} fs or more. A larger "
             "supercell or a smaller timestep_fs help too"

@@ -89,6 +89,11 @@ def exp_minus_one(m: Tensor) -> Tensor:
     return torch.baddbmm(three_terms(1), cube, later, alpha=1.0 / (2 * 3 * 4))
 
 
+def exp_minus_one_of_diagonal(m: Tensor) -> Tensor:
+    """The same of diagonal matrices."""
+    return torch.diag_embed(torch.expm1(m.diagonal(dim1=1, dim2=2)))
+
+
 def strain_cell_(state: State, strain: Tensor) -> None:
     """Cell and positions about the centre of mass by exp(strain) [systems, 3, 3]."""
     deform_cell_(state, exp_minus_one(strain))

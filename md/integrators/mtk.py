@@ -26,6 +26,7 @@ from fastequi.md.barostats.strain import (
     deform_cell_,
     deform_velocities_,
     exp_minus_one,
+    exp_minus_one_of_diagonal,
     identity_like,
     projected,
     turn_back_,
@@ -155,57 +156,67 @@ class MartynaTobiasKlein(Integrator):
         Velocities: friction t/4, kick t/2, friction t/4.
         """
         extended, half = self._extended(state, state.step), self.timestep_fs / 2
-        with state.batch.about_centre(state.velocities):
-            self._chains_(state, extended)
-            self._accelerate_cell_(state, extended)
+        v = state.velocities
+        with state.batch.about_centre(v):
+            carried = state.batch.kinetic_tensor(v)
+            scaled = self._chains_(state, extended, carried)
+            carried.mul_(scaled.square().view(-1, 1, 1))
+            self._accelerate_cell_(state, extended, carried)
             slowing = self._slowing(state)
-            add_by_system_(state.velocities, state.velocities, slowing, state)
+            add_by_system_(v, v, slowing, state)
         kick_(state, half)
         deform_velocities_(state, slowing)
         self._move_(state)
         forces_(state)
-        slowing = self._slowing(state)
+        if self.coupling == "flexible":  # it was turned with the cell
+            slowing = self._slowing(state)
         deform_velocities_(state, slowing)
         kick_(state, half)
-        with state.batch.about_centre(state.velocities):
-            add_by_system_(state.velocities, state.velocities, slowing, state)
-            self._accelerate_cell_(state, extended)
-            self._chains_(state, extended)
+        with state.batch.about_centre(v):
+            add_by_system_(v, v, slowing, state)
+            carried = state.batch.kinetic_tensor(v)
+            self._accelerate_cell_(state, extended, carried)
+            self._chains_(state, extended, carried)
         fixed = self._of(state)
         if fixed.temperature.changes or fixed.pressure.changes:
             after = self._extended(state, state.step + 1)
             state.extra["work"] += after.energy(state) - extended.energy(state)
 
-    def _chains_(self, state: State, extended: _Extended) -> None:
-        """Both chains t/2, with what they hold; velocities about the centre of mass."""
-        half, v = self.timestep_fs / 2, state.velocities
-        factor = extended.chain.advance_(state.batch.kinetic(v), half)
-        v.mul_(state.batch.of_atoms(factor.unsqueeze(1)))
+    def _chains_(self, state: State, extended: _Extended, carried: Tensor) -> Tensor:
+        """Both chains t/2, with what they hold; velocities about the centre of mass.
+
+        carried [systems, 3, 3]: sum m v ⊗ v of these, in eV; returns what they are scaled by.
+        """
+        half = self.timestep_fs / 2
+        scaled = extended.chain.advance_(0.5 * _trace(carried), half)
+        state.velocities.mul_(state.batch.of_atoms(scaled.unsqueeze(1)))
         factor = extended.cell_chain.advance_(extended.strain_energy(state), half)
         state.extra["strain_rate"].mul_(factor.view(-1, 1, 1))
+        return scaled
 
-    def _accelerate_cell_(self, state: State, extended: _Extended) -> None:
-        """g += t/2 (V (P - P0) + 2K/n) / W, as far as the coupling allows; velocities as above."""
+    def _accelerate_cell_(self, state: State, extended: _Extended, carried: Tensor) -> None:
+        """g += t/2 (V (P - P0) + 2K/n) / W, as far as the coupling allows; carried as above."""
         fixed, volume = self._of(state), volumes(state.cell).view(-1, 1, 1)
-        carried = state.batch.kinetic_tensor(state.velocities)
-        twice_kinetic = carried.diagonal(dim1=1, dim2=2).sum(dim=1)
-        driving = (twice_kinetic / extended.n).view(-1, 1, 1)
+        driving = (_trace(carried) / extended.n).view(-1, 1, 1)
         driving = torch.addcmul(driving, extended.pressure, volume, value=-1.0)
-        force = carried.addcmul_(volume, state.stress, value=-1.0).addcmul_(driving, fixed.identity)
+        force = carried.addcmul(volume, state.stress, value=-1.0).addcmul_(driving, fixed.identity)
         change = projected(force, fixed.projection)
         state.extra["strain_rate"].addcdiv_(change, extended.half_mass, value=self.timestep_fs / 4)
 
     def _slowing(self, state: State) -> Tensor:
         """Friction of the cell t/4: what velocities change by [systems, 3, 3]."""
         rate, fixed = state.extra["strain_rate"], self._of(state)
-        trace = rate.diagonal(dim1=1, dim2=2).sum(dim=1) / fixed.n
-        friction = torch.addcmul(rate, trace.view(-1, 1, 1), fixed.identity)
-        return exp_minus_one(friction.mul_(-self.timestep_fs / 4))
+        friction = torch.addcmul(rate, (_trace(rate) / fixed.n).view(-1, 1, 1), fixed.identity)
+        return self._exp_minus_one(friction.mul_(-self.timestep_fs / 4))
+
+    def _exp_minus_one(self, m: Tensor) -> Tensor:
+        """Of matrices [systems, 3, 3] of the shape of the strain rate."""
+        return (exp_minus_one if self.coupling == "flexible" else exp_minus_one_of_diagonal)(m)
 
     def _move_(self, state: State) -> None:
         """Strain t/2, drift t, strain t/2; a free cell is turned back."""
         rate, dt = state.extra["strain_rate"], self.timestep_fs
-        change = exp_minus_one(rate * (dt / 2))
+        change = self._exp_minus_one(rate * (dt / 2))
         deform_cell_(state, change)
         drift_(state, dt)
         deform_cell_(state, change)
@@ -259,3 +270,8 @@ class MartynaTobiasKlein(Integrator):
         """Energy of atoms, cell and chains plus P0 V minus work [systems] in eV."""
         extended = self._extended(state, state.step).energy(state)
         return state.energy + kinetic_energy(state) + extended - state.extra["work"]
+
+
+def _trace(matrices: Tensor) -> Tensor:
+    """Of [systems, 3, 3]: [systems]."""
+    return matrices.diagonal(dim1=1, dim2=2).sum(dim=1)
