@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 
 import fastequi
 from benchmarks.common import RESULTS, Results, add_common_options, row, say, start
-from benchmarks.npt_picture import draw
+from benchmarks.npt_report import draw, write
 from benchmarks.quasi_harmonic import quasi_harmonic
+from benchmarks.tables import README
 from benchmarks.timing import Timing
 from fastequi import FastEquiCalculator, Simulation
 from fastequi.md.analysis.statistics import Mean, is_steady, mean_of
@@ -55,8 +56,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--ps", type=float, default=30.0, help="of each replica")
+    parser.add_argument("--write", action="store_true", help="tables, into benchmarks/README.md")
     add_common_options(parser, RESULTS / "npt.jsonl")
     options = parser.parse_args(arguments)
     results = start(options)
@@ -64,6 +66,8 @@ def main(arguments: list[str] | None = None) -> None:
         PARTS[part](results, options.ps)
     if options.output:
         draw(options.output, options.output.with_suffix(".png"))
+    if options.write:
+        write(options.output, README)
 
 
 # -- silicon -------------------------------------------------------------------------------------

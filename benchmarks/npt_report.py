@@ -1,9 +1,11 @@
-"""The picture of `npt.py`, from its rows."""
+"""The picture of `npt.py` and its tables, from its rows."""
 
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import replace_between, table
 from benchmarks.tables import read
+from fastequi.md.analysis.analysis import in_digits
 from fastequi.plotting import COLOURS, label_axes, new_figure, save_figure
 
 
@@ -15,6 +17,35 @@ def draw(rows: Path, path: Path) -> None:
     _silicon([r for r in every if r["kernel"] == "silicon"], left)
     _nacl([r for r in every if r["kernel"] == "nacl" and r["metric"] == "a"], right)
     save_figure(figure, path)
+
+
+def write(rows: Path, page: Path) -> None:
+    """Put the tables into the page, between the marks `npt`."""
+    every = read(rows.parent, rows.stem)
+    silicon = [r for r in every if r["kernel"] == "silicon" and r["provider"].startswith("npt")]
+    nacl = [r for r in every if r["kernel"] == "nacl"]
+    metrics = list(dict.fromkeys(f"{r['metric']}, {r['unit']}" for r in silicon))
+    cubic = table(("silicon", *metrics), _rows(silicon, metrics, "metric"))
+    modes = [r["mode"] for r in nacl if r["mode"].startswith(("300", "600"))]
+    expanding = table(
+        ("NaCl", *dict.fromkeys(modes)), _rows(nacl, list(dict.fromkeys(modes)), "mode")
+    )
+    replace_between(page, "npt", f"{cubic}\n\n{expanding}")
+
+
+def _rows(rows: list[dict[str, Any]], columns: list[str], key: str) -> list[list[str]]:
+    """A row for each provider; what is not there is empty."""
+    found: dict[str, dict[str, str]] = {}
+    for r in rows:
+        name = f"{r['metric']}, {r['unit']}" if key == "metric" else r["mode"]
+        unit = "" if key == "metric" else f" {r['unit']}"
+        found.setdefault(r["provider"], {})[name] = _number(r) + unit
+    return [[who, *(cells.get(c, "") for c in columns)] for who, cells in found.items()]
+
+
+def _number(r: dict[str, Any]) -> str:
+    value, error = r.get("mean", r["p50"]), r["error"]
+    return in_digits(value, error) if error else f"{value:.4f}"[:6]
 
 
 def _silicon(rows: list[dict[str, Any]], axes: Any) -> None:
