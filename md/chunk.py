@@ -209,7 +209,7 @@ class Chunks:
 
     def _snapshot(self, state: State) -> State:
         """This step as the last good one, in tensors of its own."""
-        if self._good is None or self._good.moving().keys() != state.moving().keys():
+        if self._good is None or self._good.extra.keys() != state.extra.keys():
             self._good = state.snapshot()
         else:
             self._good.copy_(state)

@@ -5,8 +5,7 @@ know; what events have passed is added up when somebody asks.
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -37,16 +36,19 @@ class Clock:
             self._spent_s[phase] += 1e-3 * begin.elapsed_time(end)
         return dict(self._spent_s)
 
-    @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
+    def timed(self, phase: str) -> "_Timed":
         """What happens inside is of this phase, but for what another one inside is of."""
+        return _Timed(self, phase)
+
+    def begin(self, phase: str) -> None:
+        """From here on it is of this phase."""
         self._turn()
         self._open.append(phase)
-        try:
-            yield
-        finally:
-            self._turn()
-            self._open.pop()
+
+    def end(self) -> None:
+        """From here on it is of the phase before."""
+        self._turn()
+        self._open.pop()
 
     def _turn(self) -> None:
         """A phase begins or ends here."""
@@ -62,3 +64,18 @@ class Clock:
             if self._open:
                 self._unread.append((self._open[-1], self._last, now))
         self._last = now
+
+
+class _Timed:
+    """A `with` block of one phase; steps of a few atoms would notice a generator."""
+
+    __slots__ = ("_clock", "_phase")
+
+    def __init__(self, clock: Clock, phase: str) -> None:
+        self._clock, self._phase = clock, phase
+
+    def __enter__(self) -> None:
+        self._clock.begin(self._phase)
+
+    def __exit__(self, *error: object) -> None:
+        self._clock.end()

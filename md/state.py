@@ -115,9 +115,10 @@ class State(_Remembered):
 
     def copy_(self, other: "State") -> None:
         """Write another moment of the same systems into this state's own tensors."""
-        there = other.moving()
-        for name, tensor in self.moving().items():
-            tensor.copy_(there[name])
+        for name in MOVING:
+            getattr(self, name).copy_(getattr(other, name))
+        for name, tensor in self.extra.items():
+            tensor.copy_(other.extra[name])
         self.step = other.step
 
     def sent(self) -> Callable[[], "State"]:
