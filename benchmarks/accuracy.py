@@ -29,57 +29,27 @@ one on both cores 3.9 s.
 
 import argparse
 import csv
-import json
-import os
 import shutil
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from benchmarks.common import RESULTS, ROOT, Results, add_common_options, row, say, start
+from benchmarks.common import RESULTS, Results, add_common_options, row, say, start
+from benchmarks.recipe import Recipe, begun, fastequi_train, is_done, summary_of, trained
 from benchmarks.training_cases import data_folder
 
 #: The curve in the results has at most so many lines.
 N_LINES = 120
 
 DATA = {
-    "ethanol": """
-train = "{data}/rmd17/rmd17_ethanol_train_01.npz"
+    "ethanol": """train = "{data}/rmd17/rmd17_ethanol_train_01.npz"
 test = "{data}/rmd17/rmd17_ethanol_test_01.npz"
 units = {{ energy = "kcal/mol", length = "angstrom" }}""",
-    "acac": """
-train = "{data}/acac/train_300K.xyz"
+    "acac": """train = "{data}/acac/train_300K.xyz"
 test = "{data}/acac/test_MD_300K.xyz\"""",
 }
 #: One hidden layer learns more from an epoch; acac was trained before that was seen.
-RADIAL_HIDDEN = {"ethanol": [128], "acac": [64, 64]}
-TRAIN_TOML = """[data]{data}
-validation = 50
-[model]
-layers = 4
-l_max = 2
-channels = [64, 64, 64]
-parity = "full"
-cutoff_A = 5.0
-radial_hidden = {radial_hidden}
-[training]
-batch_size = 5
-learning_rate = 0.01
-epochs = 100000
-max_wall_minutes = {minutes:g}
-schedule = "cosine"
-minimum_learning_rate = 1e-7
-ema_decay = 0.999
-loss = {{ kind = "huber", energy_per_atom = 1.0, forces = 1.0, \
-huber_delta = {{ forces = 0.01 }} }}
-members = {members}
-seed = 1
-[output]
-directory = "{directory}"
-log_every = 5
-"""
+RADIAL_HIDDEN = {"ethanol": (128,), "acac": (64, 64)}
 METRICS = (
     ("force MAE", "meV/Å", "force_mae_meV_per_A"),
     ("force RMSE", "meV/Å", "force_rmse_meV_per_A"),
@@ -97,51 +67,36 @@ def main(arguments: list[str] | None = None) -> None:
 def train(name: str, options: argparse.Namespace) -> Path:
     """The folder of a finished training; members of an ensemble have a core each."""
     folder = (options.cache / name).absolute()
-    if (folder / "summary.json").exists():
-        say(f"{name}: done before, in {folder}")
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    source = folder.with_suffix(".toml")
     data = DATA[name].format(data=data_folder().absolute())
-    settings = {"minutes": options.minutes, "members": options.members,
-                "radial_hidden": RADIAL_HIDDEN[name]}  # fmt: skip
-    source.write_text(TRAIN_TOML.format(data=data, directory=folder, **settings))
-    if options.members == 1:
-        _fastequi_train(source, options.threads, _begun(folder))
-        return folder
+    recipe = Recipe(
+        data, options.minutes, members=options.members, radial_hidden=RADIAL_HIDDEN[name]
+    )
+    if options.members == 1 or is_done(folder):
+        return trained(recipe, folder, options.threads)
+    source = recipe.write(folder)
     with ThreadPoolExecutor(options.threads) as pool:
         numbers = range(1, options.members + 1)
         list(pool.map(lambda number: _train_member(source, folder, number), numbers))
-    _fastequi_train(source, options.threads, "--resume")  # adds the mean
+    fastequi_train(source, options.threads, "--resume")  # adds the mean
     return folder
 
 
 def _train_member(source: Path, folder: Path, number: int) -> None:
-    begun = _begun(folder / f"member-{number}")
     log = source.with_name(f"{source.stem}-member-{number}.log")
     say(f"member {number}: progress in {log}")
     with log.open("a") as out:
-        _fastequi_train(source, 1, f"--member={number}", begun, out=out)
-
-
-def _begun(folder: Path) -> str:
-    return "--resume" if (folder / "checkpoints").exists() else "--overwrite"
-
-
-def _fastequi_train(source: Path, threads: int, *options: str, out: TextIO | None = None) -> None:
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "fastequi.cli.main", "train", str(source), *options]
-    subprocess.run(command, env=environment, check=True, stdout=out)
+        option = begun(folder / f"member-{number}")
+        fastequi_train(source, 1, f"--member={number}", option, out=out)
 
 
 def report(results: Results, name: str, folder: Path, threads: int) -> None:
     """Rows of errors on the test file; learning curves as a picture and as a table."""
-    summary = _summary(folder)
+    summary = summary_of(folder)
     members = [folder / member for member in summary.get("members", ())]
     for member in members:
-        _add_rows(results, name, _summary(member), 1, f"{member.name} of {len(members)}")
+        _add_rows(results, name, summary_of(member), 1, f"{member.name} of {len(members)}")
     if members:  # each had a core, so their minutes add up to those of one
-        summary["wall_s"] = sum(_summary(member)["wall_s"] for member in members)
+        summary["wall_s"] = sum(summary_of(member)["wall_s"] for member in members)
         _add_rows(results, name, summary, 1, f"mean of {len(members)}")
     else:
         _add_rows(results, name, summary, threads, "one model")
@@ -167,11 +122,7 @@ def _add_rows(
 
 
 def _validation_error(folder: Path) -> float:
-    return _summary(folder)["validation"]["force_mae_meV_per_A"]
-
-
-def _summary(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "summary.json").read_text())
+    return summary_of(folder)["validation"]["force_mae_meV_per_A"]
 
 
 def _parser() -> argparse.ArgumentParser:

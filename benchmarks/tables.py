@@ -36,6 +36,11 @@ SECTIONS = (
     ("accuracy", "Errors reached, in so many minutes of the cores named", (
         ("passes", "epochs"), ("force MAE", "meV/Å"), ("force RMSE", "meV/Å"),
         ("energy MAE", "meV/atom"))),
+    ("reaction", "Hotter than what was learnt, and along paths: root mean square errors", (
+        ("energy RMSE", "meV"), ("force RMSE", "meV/Å"), ("highest energy", "meV"),
+        ("largest error", "meV"))),
+    ("coupled_cluster", "Few frames of CCSD(T)", (
+        ("force MAE", "meV/Å"), ("force RMSE", "meV/Å"), ("energy MAE", "meV/atom"))),
     ("ops", "The convolution of one layer", (
         ("time", "ns/edge"), ("rate", "GFLOP/s"), ("rate", "GB/s"),
         ("share of the floor", "%"), ("faster than the reference", "x"))),
