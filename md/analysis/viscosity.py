@@ -77,8 +77,8 @@ def green_kubo(
     correlation, correlation_error = _mean(correlations * GPA_PER_eV_PER_A3**2)
     return {
         "time_ps": np.arange(correlations.shape[1], dtype=np.float64) * (interval_fs * 1e-3),
-        "stress_correlation_GPa2": correlation,
-        "stress_correlation_error_GPa2": correlation_error,
+        "correlation_GPa2": correlation,
+        "error_GPa2": correlation_error,
         "viscosity_mPa_s": mean,
         "lower_mPa_s": mean - error,
         "upper_mPa_s": mean + error,
@@ -107,10 +107,7 @@ def forgotten_at(columns: Columns) -> int | None:
     That is where the correlation crosses zero and stays within its errors for twice as long again;
     of an oscillation, as in a crystal, no crossing does.
     """
-    correlation, error = (
-        columns["stress_correlation_GPa2"],
-        columns["stress_correlation_error_GPa2"],
-    )
+    correlation, error = columns["correlation_GPa2"], columns["error_GPa2"]
     for k in np.flatnonzero((correlation[1:] <= 0.0) & (correlation[:-1] > 0.0)) + 1:
         after = slice(k, 3 * k)
         if 3 * k > len(correlation):
@@ -125,7 +122,7 @@ def viscosity_mPa_s(columns: Columns) -> tuple[float, float, float]:
 
     InputError where the columns of `green_kubo` do not say.
     """
-    correlation, times = columns["stress_correlation_GPa2"], columns["time_ps"]
+    correlation, times = columns["correlation_GPa2"], columns["time_ps"]
     if len(times) < 2 or correlation[1] < _SMOOTH * correlation[0]:
         every = f"{1e3 * times[1]:.3g} fs apart" if len(times) > 1 else "too few"
         raise InputError(
@@ -160,11 +157,11 @@ VISCOSITY = Analysis(
     viscosity_columns,
     (
         Column("time_ps", "ps", "time"),
-        Column("stress_correlation_GPa2", "GPa²", "stress correlation"),
-        Column("stress_correlation_error_GPa2", "GPa²", "its error"),
-        Column("viscosity_mPa_s", "mPa s", "integral so far"),
-        Column("lower_mPa_s", "mPa s", "integral so far"),
-        Column("upper_mPa_s", "mPa s", "integral so far"),
+        Column("correlation_GPa2", "GPa²", "correlation"),
+        Column("error_GPa2", "GPa²", "correlation"),
+        Column("viscosity_mPa_s", "mPa s", "integral"),
+        Column("lower_mPa_s", "mPa s", "integral"),
+        Column("upper_mPa_s", "mPa s", "integral"),
     ),
     title="shear viscosity (Green and Kubo)",
     findings=viscosity_findings,

@@ -64,7 +64,7 @@ def test_equals_a_double_loop_over_all_nine_components():
     expected = [factor * 4.0 * np.trapezoid(correlation[: k + 1]) for k in range(7)]
     np.testing.assert_allclose(found["viscosity_mPa_s"], expected, rtol=1e-6)
     np.testing.assert_allclose(
-        found["stress_correlation_GPa2"], correlation / 10.0 * GPA_PER_eV_PER_A3**2, rtol=1e-9
+        found["correlation_GPa2"], correlation / 10.0 * GPA_PER_eV_PER_A3**2, rtol=1e-9
     )
     np.testing.assert_allclose(found["time_ps"], 0.004 * np.arange(7), rtol=1e-12)
 
