@@ -7,20 +7,22 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from benchmarks.coupled_cluster.__main__ import DATA, read_frames, split
+from benchmarks.coupled_cluster.__main__ import DATA, HOW, read_frames, split
 from benchmarks.coupled_cluster.labels import LEVEL, SAMPLING, coupled_cluster
 
 
-def test_frames_are_held_out_from_every_training():
+@pytest.mark.parametrize("which", HOW)
+def test_frames_are_held_out_from_every_training(which):
     frames = read_frames(DATA)
-    _, held_out = split(frames, 1)
-    for size in (5, 10, 20):
-        learnt, same = split(frames, size)
+    _, held_out = split(frames, 1, which)
+    assert len(held_out) == round(len(frames) / 3)
+    for size in (5, 10, 40):
+        learnt, same = split(frames, size, which)
         assert len({id(frame) for frame in learnt}) == size
         assert [id(frame) for frame in same] == [id(frame) for frame in held_out]
         assert not {id(frame) for frame in learnt} & {id(frame) for frame in held_out}
     with pytest.raises(SystemExit, match="may be learnt from"):
-        split(frames, len(frames))
+        split(frames, len(frames), which)
 
 
 def test_frames_are_what_their_label_says():

@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 
 TEMPERATURE_K = 500.0
 BASIS, SAMPLING_BASIS = "6-31G*", "STO-3G"
-#: Steps of 1 fs between frames, and frames before the first that is kept.
-STEPS, SETTLING = 30, 20
+#: Fewest and most steps of 1 fs between frames, and frames before the first that is kept. Always as
+#: many would leave a vibration of that period where it was: between the frames of methanol.extxyz
+#: lie 30 each, about a period of C-O, so the energies of neighbours are alike (correlation 0.5).
+STEPS, SETTLING = (20, 60), 20
 #: Electrons that are not correlated: 1s of each heavy atom.
 LEVEL = f"CCSD(T)/{BASIS}, frozen core"
 SAMPLING = f"{TEMPERATURE_K:g} K dynamics on HF/{SAMPLING_BASIS} forces"
@@ -60,14 +62,14 @@ def _settled(name: str) -> Atoms:
     return atoms
 
 
-def move_(atoms: Atoms, seed: int, steps: int = STEPS) -> None:
-    """From one frame to the next: new velocities, then so many steps."""
+def move_(atoms: Atoms, seed: int) -> None:
+    """From one frame to the next: new velocities, then some steps."""
     atoms.calc = HartreeFock()
     random = np.random.default_rng([abs(seed), int(seed < 0)])
     MaxwellBoltzmannDistribution(atoms, temperature_K=TEMPERATURE_K, rng=random)
     Stationary(atoms)
     ZeroRotation(atoms)
-    VelocityVerlet(atoms, 1.0 * units.fs).run(steps)
+    VelocityVerlet(atoms, 1.0 * units.fs).run(int(random.integers(*STEPS)))
 
 
 class HartreeFock(Calculator):
