@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def wheel() -> dict[str, Path]:
 
 def test_bundled_potentials_ship_with_their_papers(wheel):
     names = [path.stem for path in BUNDLED.glob("*.safetensors")]
-    assert "silicon" in names
+    assert {"silicon", "water"} <= set(names)
     assert set(names) <= set(pretrained_names())
     for name in names:
         for ending in ("safetensors", "toml", "md"):
@@ -84,13 +85,15 @@ def test_installed_wheel_runs_the_demo(tmp_path):
     assert (elsewhere / "silicon" / "silicon-run" / "final.extxyz").is_file()
 
 
-def test_recipe_is_of_the_bundled_silicon(tmp_path):
+@pytest.mark.parametrize("name", [path.stem for path in sorted(BUNDLED.glob("*.safetensors"))])
+def test_recipe_is_of_the_bundled_potential(tmp_path, name):
     """The train.toml is valid and describes the network that ships."""
-    for name in ("Si_training.extxyz", "Si_test.extxyz"):
-        (tmp_path / name).touch()
-    shutil.copy(BUNDLED / "silicon.toml", tmp_path)
-    recipe = load_train_config(tmp_path / "silicon.toml").model
-    spec = read_model(BUNDLED / "silicon.safetensors").spec
+    shutil.copy(BUNDLED / f"{name}.toml", tmp_path)
+    data = tomllib.loads((tmp_path / f"{name}.toml").read_text(encoding="utf-8"))["data"]
+    for file in (data["train"], data["test"]):
+        (tmp_path / file).touch()
+    recipe = load_train_config(tmp_path / f"{name}.toml").model
+    spec = read_model(BUNDLED / f"{name}.safetensors").spec
     assert spec.cutoff_A == recipe.cutoff_A
     assert (spec.l_max, spec.parity) == (recipe.l_max, recipe.parity)
     assert len(spec.layers) == recipe.layers

@@ -42,11 +42,15 @@ def test_every_example_runs(tmp_path, name, monkeypatch):
     assert summary["model"] == model
 
 
-def test_bundled_potential_is_what_the_silicon_examples_name():
+def test_bundled_potentials_are_what_their_examples_name():
     """They run without any other package."""
-    for name in ("silicon", "silicon-melt"):
+    for name, potential in {
+        "silicon": "silicon",
+        "silicon-melt": "silicon",
+        "water": "water",
+    }.items():
         toml = tomllib.loads((examples()[name] / "md.toml").read_text())
-        assert toml["model"]["name"] == "silicon"
+        assert toml["model"]["name"] == potential
 
 
 def test_script_of_the_melt(tmp_path, monkeypatch, capsys):

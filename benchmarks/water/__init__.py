@@ -1,0 +1,1 @@
+"""Liquid water from few frames: learning curves, distributions and diffusion (`__main__.py`)."""
