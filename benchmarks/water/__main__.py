@@ -44,9 +44,7 @@ MOVING = Recipe(100, 2, steps=1800, layers=3)
 #: quantum nuclei do (DiStasio et al., J. Chem. Phys. 141, 084502, 2014).
 RUNS = {
     report.JUDGED: Setting(330.0, hydrogen_amu=2.014, timestep_fs=1.0),
-    "100 boxes, 300 K": Setting(
-        300.0, hydrogen_amu=1.008, timestep_fs=0.5, settle=1.0, produce=4.0, conserve=2.0
-    ),
+    "100 boxes, 300 K": Setting(300.0, hydrogen_amu=1.008, timestep_fs=0.5),
 }
 #: Frames that a temperature is found from.
 N_THERMAL = 100

@@ -44,7 +44,8 @@ def curves_table(points: Sequence[Point]) -> str:
 
 def liquid_table(results: Mapping[str, Any]) -> str:
     """Peaks (place in Å; height) of the boxes and of every run, and diffusion."""
-    head = ("first peaks, Å; height", *PAIRS.values(), "spread of O-H, Å", "K",
+    head = ("first peaks, Å; height", *PAIRS.values(), "spread of O-H, Å",
+            "frames with ions, %", "K",
             "D of O, 1e-5 cm²/s")  # fmt: skip
     rows = [("ab initio, 400 boxes", *_structure_cells(results["boxes"]), "", "")]
     for label, run in results["runs"].items():
@@ -54,7 +55,8 @@ def liquid_table(results: Mapping[str, Any]) -> str:
 
 
 def _structure_cells(structure: Mapping[str, Any]) -> list[str]:
-    return [*(_peak(structure, pair) for pair in PAIRS), f"{structure['bond_spread_A']:.4f}"]
+    peaks = [_peak(structure, pair) for pair in PAIRS]
+    return [*peaks, f"{structure['bond_spread_A']:.4f}", _ions(structure)]
 
 
 def page_table(results: Mapping[str, Any]) -> str:
@@ -67,6 +69,8 @@ def page_table(results: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     rows.append(("O-H bond, mean; spread", "Å",
                  *(_bond(run["structure"]) for run in runs.values()), _bond(boxes)))  # fmt: skip
+    rows.append(("frames with ions", "%", *(_ions(run["structure"]) for run in runs.values()),
+                 _ions(boxes)))  # fmt: skip
     for name, unit, text in NUMBERS:
         rows.append((name, unit, *(text(run["numbers"]) for run in runs.values()), ""))
     sha256, versions = results["model_sha256"], results["circumstances"]["versions"]
@@ -101,6 +105,10 @@ def _peak(structure: Mapping[str, Any], pair: str) -> str:
     return f"{peak['place_A']:.3f}; {peak['height']:.2f} ± {peak['height_error']:.2f}"
 
 
+def _ions(structure: Mapping[str, Any]) -> str:
+    return f"{100 * structure['ions']:.0f}"
+
+
 def _bond(structure: Mapping[str, Any]) -> str:
     return f"{structure['bond_A']:.4f}; {structure['bond_spread_A']:.4f}"
 
@@ -116,6 +124,9 @@ def misses(results: Mapping[str, Any]) -> list[str]:
             found.append(f"{JUDGED}: the O-O peak is {off:+.3f} Å off")
         if abs(ratio - 1.0) > HEIGHT:
             found.append(f"{JUDGED}: the O-O peak has {100 * ratio:.0f} % of the height")
+    for label, run in results.get("runs", {}).items():
+        if run["structure"]["ions"]:
+            found.append(f"{label}: {_ions(run['structure'])} % of the frames have ions")
     points = [Point(**p) for p in results.get("points", ())]
     errors = {(p.l_max, p.frames): p.force_rmse_meV_per_A for p in points}
     for (l_max, frames), error in errors.items():

@@ -38,6 +38,7 @@ class Structure:
     """Distributions g [bins] by pair and densities of angles [angle bins] by triplet, and peaks.
 
     bond_A, bond_spread_A  mean and standard deviation of O-H bonds
+    ions                   share of frames where some oxygen has not two hydrogens nearest to it
     """
 
     r_A: NDArray[np.float64]
@@ -47,6 +48,7 @@ class Structure:
     peaks: dict[str, Peak]
     bond_A: float
     bond_spread_A: float
+    ions: float
 
     def as_json(self) -> dict[str, Any]:
         """Curves as lists, rounded to what they are worth."""
@@ -54,6 +56,7 @@ class Structure:
         g, angles = ({k: np.round(v, 5).tolist() for k, v in curve.items()} for curve in curves)
         peaks = {pair: asdict(peak) for pair, peak in self.peaks.items()}
         bonds = {"bond_A": self.bond_A, "bond_spread_A": self.bond_spread_A}
+        bonds["ions"] = self.ions
         return {"g": g, "angles": angles, "peaks": peaks, **bonds}
 
 
@@ -66,7 +69,8 @@ def structure(frames: Sequence[Atoms]) -> Structure:
     blocks = [_g([frames[k] for k in part])[1] for part in parts]
     peaks = {pair: _peak(r, pair, g[pair], [block[pair] for block in blocks]) for pair in g}
     bonds = bond_lengths(frames)
-    return Structure(r, g, angle_deg, angles, peaks, float(bonds.mean()), float(bonds.std()))
+    return Structure(r, g, angle_deg, angles, peaks, float(bonds.mean()), float(bonds.std()),
+                     float(np.mean([has_ions(frame) for frame in frames])))  # fmt: skip
 
 
 def _g(frames: Sequence[Atoms]) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
@@ -96,12 +100,21 @@ def top(
 
 def bond_lengths(frames: Sequence[Atoms]) -> NDArray[np.float64]:
     """Of all O-H bonds in all frames, in Å; boxes are rectangular."""
-    found = []
-    for frame in frames:
-        oxygen, hydrogen = (frame.positions[frame.numbers == z] for z in (8, 1))
-        vectors = oxygen[:, None] - hydrogen
-        lengths = frame.cell.lengths()
-        vectors -= lengths * np.round(vectors / lengths)
-        distances = np.linalg.norm(vectors, axis=2)
-        found.append(distances[distances < NEIGHBORS_A["H", "O"]])
+    found = [distances[distances < NEIGHBORS_A["H", "O"]] for distances in map(_apart, frames)]
     return np.concatenate(found)
+
+
+def has_ions(frame: Atoms) -> bool:
+    """Whether an oxygen is the nearest of more or less than two hydrogens."""
+    distances = _apart(frame)
+    mine = np.bincount(distances.argmin(axis=0), minlength=len(distances))
+    return bool((mine != 2).any())
+
+
+def _apart(frame: Atoms) -> NDArray[np.float64]:
+    """Distances [oxygens, hydrogens] in Å of nearest images."""
+    oxygen, hydrogen = (frame.positions[frame.numbers == z] for z in (8, 1))
+    vectors = oxygen[:, None] - hydrogen
+    lengths = frame.cell.lengths()
+    vectors -= lengths * np.round(vectors / lengths)
+    return np.linalg.norm(vectors, axis=2)

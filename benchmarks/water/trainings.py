@@ -21,7 +21,7 @@ from fastequi.training.directory import MODEL
 
 SIZES, DEGREES = (10, 30, 100, 300), (0, 1, 2)
 #: Of the learning curves; steps are a multiple of an epoch of the largest size.
-STEPS, LAYERS = 270, 2
+STEPS, LAYERS = 810, 2
 CHANNELS, CUTOFF_A = 32, 4.0
 #: One frame in so many validates.
 VALIDATES = 10

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 from benchmarks.water import deepmd, report
 from benchmarks.water.frames import order_in_time
 from benchmarks.water.pictures import draw
-from benchmarks.water.structure import bond_lengths, structure, top
+from benchmarks.water.structure import bond_lengths, has_ions, structure, top
 from benchmarks.water.temperature import of_configurations
 from benchmarks.water.trainings import Point
 from fastequi import load_model
@@ -48,6 +48,7 @@ def test_the_example_is_liquid_water():
     assert atoms.get_chemical_formula() == "H128O64"
     bonds = bond_lengths([atoms])
     assert len(bonds) == 128
+    assert not has_ions(atoms)
     assert 0.9 < bonds.min() < bonds.max() < 1.12
     assert_allclose(atoms.cell.array, 12.44466 * np.eye(3), atol=1e-4)
 
@@ -75,10 +76,14 @@ def test_page_is_of_these_weights(results):
 
 
 def test_results_are_within_bounds(results):
-    """O-O of 100 boxes within 0.05 Å and 10 %; l = 1 and 2 below l = 0 at every size."""
+    """O-O of 100 boxes within 0.05 Å and 10 %, l = 1 and 2 below l = 0 at every size; what breaks
+    in longer runs is said on the page."""
     assert len(results["points"]) == 12
-    assert report.JUDGED in results["runs"]
-    assert report.misses(results) == []
+    assert results["runs"][report.JUDGED]["structure"]["ions"] == 0.0
+    broken = [label for label, run in results["runs"].items() if run["structure"]["ions"]]
+    assert all(miss.endswith("of the frames have ions") for miss in report.misses(results))
+    assert len(report.misses(results)) == len(broken)
+    assert not broken or "protons began to hop" in (BUNDLED / "water.md").read_text("utf-8")
 
 
 def test_misses_are_named(results):
@@ -134,6 +139,13 @@ def test_temperature_of_springs():
         found = of_configurations(frames, Springs(stiffness), element)
         assert found.K == pytest.approx(330.0, abs=4.0 * found.error_K)
         assert found.error_K < 10.0
+
+
+def test_ions_are_seen():
+    atoms = example()
+    oxygen, hydrogen = (np.flatnonzero(atoms.numbers == z) for z in (8, 1))
+    atoms.positions[hydrogen[0]] = atoms.positions[oxygen[5]] + [0.0, 0.0, 0.9]
+    assert has_ions(atoms)
 
 
 def test_top_of_a_peak():
