@@ -5,7 +5,8 @@ chunk           steps of a chunk beside steps that are looked at one by one: ms 
 deterministic   in a fixed order or in any: ms per step, and by how much two equal runs differ
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from unittest.mock import patch
 
@@ -47,9 +48,7 @@ def _lists(results: Results, state: State, turns: int, cutoff_A: float = 5.0) ->
     of_device = NeighborList(cutoff_A, SKIN_A)
     of_device.update(*topology)
     lists = {"host": of_host, "device": of_device}
-    rebuilds = {
-        name: lambda one=one: one.update(*topology, anew=True) for name, one in lists.items()
-    }
+    rebuilds = {name: partial(one.update, *topology, anew=True) for name, one in lists.items()}
     for name, timing in _in_turns(rebuilds, turns, state.device).items():
         results.add(row("list", name, "rebuild", "time", "ms", state.n_atoms, timing.per(1e-3)))
     host, device = (
@@ -70,7 +69,7 @@ def _chunks(
     simulations = {
         "looked at": _simulation(potential, size, 1), "chunk": _simulation(potential, size, None)
     }  # fmt: skip
-    advances = {name: lambda one=one: one.run(steps) for name, one in simulations.items()}
+    advances = {name: partial(one.run, steps) for name, one in simulations.items()}
     for name, timing in _in_turns(advances, turns, potential.device).items():
         per_step = timing.per(steps * 1e-3)
         results.add(row(title(model), name, "nve", "time", "ms/step", size, per_step))
@@ -108,7 +107,7 @@ def _state(size: int, device: torch.device) -> State:
 
 
 def _in_turns(
-    functions: dict[str, Callable[[], object]], turns: int, device: torch.device
+    functions: Mapping[str, Callable[[], object]], turns: int, device: torch.device
 ) -> dict[str, Timing]:
     """Seconds of each, one after the other, several times; a first time is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in functions}

@@ -87,8 +87,9 @@ def count(out: Path, cells: int) -> None:
     from fastequi.integrations.lammps.communicator import Communicator
 
     _, MPI = lammps_and_mpi()
+    world = Communicator(MPI.COMM_WORLD)
     try:
-        model, world, rows = load_model("silicon", device="cpu"), Communicator(MPI.COMM_WORLD), []
+        model, rows = load_model("silicon", device="cpu"), []
         for ranks in RANKS:
             comm = world.mpi.Split(0 if world.rank < ranks else MPI.UNDEFINED)
             if world.rank < ranks:

@@ -81,10 +81,7 @@ def run(name: str, epsilon: float, tensors: Mapping[str, Sequence[Tensor]]) -> N
     y, w = tensors["y"], tensors["w"]
     wy = [b * v for b, v in zip(y, w, strict=True)]
     cy = [b / (len(y) * b.shape[-2] ** 2) for b in y]
-    if name in ("forward", "vjp"):
-        i = (_dot(cy, y) + epsilon).rsqrt()
-    else:
-        i, di = _inverse(y, tensors["dy"], epsilon)
+    i = (_dot(cy, y) + epsilon).rsqrt()
     if name == "forward":
         _put(tensors["x"], [b * i for b in wy])
         return
@@ -95,6 +92,7 @@ def run(name: str, epsilon: float, tensors: Mapping[str, Sequence[Tensor]]) -> N
         _put(tensors["gy"], [a * v * i - b * p for a, v, b in zip(g, w, cy, strict=True)])
         return
     dy = tensors["dy"]
+    _, di = _inverse(y, dy, epsilon)
     wdy = [b * v for b, v in zip(dy, w, strict=True)]
     if name == "jvp":
         _put(tensors["x"], [a * i + b * di for a, b in zip(wdy, wy, strict=True)])

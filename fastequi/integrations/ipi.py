@@ -35,7 +35,8 @@ def run_driver(
     atoms = atoms.copy()
     atoms.set_constraint()  # i-PI's matter
     atoms.calc = FastEquiCalculator(model, **{"skin_A": 1.0, **options})
-    where = {"unixsocket": unix_socket} if unix_socket else {"host": host, "port": port}
+    inet: dict[str, Any] = {"host": host, "port": port}
+    where = {"unixsocket": unix_socket} if unix_socket else inet
     try:
         client = SocketClient(**where)
     except OSError as error:

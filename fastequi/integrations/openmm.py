@@ -52,7 +52,7 @@ def python_force(
     def compute(state: Any) -> tuple[float, np.ndarray]:
         moved.positions = state.getPositions(asNumpy=True)._value * _A_PER_NM
         if moved.pbc.all():
-            moved.cell[:] = np.array(state.getPeriodicBoxVectors(asNumpy=True)._value) * _A_PER_NM
+            moved.set_cell(np.array(state.getPeriodicBoxVectors(asNumpy=True)._value) * _A_PER_NM)
         forces = moved.get_forces() * (KJ_PER_MOL_PER_eV * _A_PER_NM)
         return moved.get_potential_energy() * KJ_PER_MOL_PER_eV, forces
 

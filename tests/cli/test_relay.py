@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from ase.io import read, write
+from ase.io import iread, write
 from run_files import records, stop_when
 
 from fastequi.md.trajectory.log import read_log
@@ -79,7 +79,7 @@ def test_each_is_as_it_is_alone(relax, tmp_path, optimizer):
         assert a["step"].tolist() == b["step"].tolist()
         np.testing.assert_allclose(a["potential_energy_eV"], b["potential_energy_eV"], rtol=1e-10)
         for name in ("trajectory.extxyz", "final.extxyz"):
-            one, two = (read(folder / name, ":") for folder in (alone, mine))
+            one, two = (list(iread(folder / name)) for folder in (alone, mine))
             assert [f.info["step"] for f in one] == [f.info["step"] for f in two]
             np.testing.assert_allclose(one[-1].positions, two[-1].positions, atol=1e-8)
         steps.append(int(b["step"][-1]))

@@ -145,7 +145,8 @@ def test_norms(kernels: Any, dtype: torch.dtype):
         weights = list(layer.norm.parameters())
         found = []
         for weight in weights:
-            weight.data.normal_()[0] = 0.0
+            weight.data.normal_()
+            weight.data[0] = 0.0
         for part in (NormPart(layer.norm, kernels, copies=2), Differentiated(layer.norm)):
             found.append(four_operations(part, [y], g) + [weight.grad for weight in weights])
             layer.norm.zero_grad()

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,8 +121,9 @@ def test_constant_energy_is_the_native_engine(tmp_path, address):
     assert ipi.wait(60) == 0
     potential = fastequi.load_model("silicon", dtype="float64", device="cpu")
     heavier = silicon()
-    heavier.set_masses([28.0855] * 8)
+    heavier.arrays["masses"] = np.full(8, 28.0855)
     native = Simulation(heavier, potential, VelocityVerlet(timestep_fs=2.0))
+    error = np.inf
     for k in range(25):
         expected = native.state.positions.numpy()
         error = np.abs(visited[k] - expected).max()
@@ -150,7 +152,7 @@ def test_the_sign_of_the_virial(address):
     """-V times the stress, which is dE by strain: i-PI's barostats need it so."""
     atoms = silicon()
     atoms.calc = FastEquiCalculator("silicon", dtype="float64", device="cpu")
-    client = SocketClient.__new__(SocketClient)
+    client: Any = SocketClient.__new__(SocketClient)
     client.comm = type("One", (), {"broadcast": staticmethod(lambda *_: None)})()
     _, _, virial = client.calculate(atoms, use_stress=True)
     strain, energies = 1e-5, []

@@ -51,7 +51,7 @@ def kinetic_energy_of_phonons(beads: int) -> float:
         hessian[k] = (sides[1] - sides[0]) / (2 * step_A)
     atoms.positions = x
     hessian = 0.5 * (hessian + hessian.T)
-    energies = VibrationsData.from_2d(atoms, hessian).get_energies().real  # hbar w, eV
+    energies = np.real(VibrationsData.from_2d(atoms, hessian).get_energies())  # hbar w, eV
     omega = np.sort(energies)[3:] / (_hbar / _k * kB)  # 1/s; without the three translations
     ring = 2 * beads * _k * TEMPERATURE_K / _hbar * np.sin(np.pi * np.arange(beads) / beads)
     shares = omega[:, None] ** 2 / (omega[:, None] ** 2 + ring**2)

@@ -5,8 +5,7 @@ the core from whom it waits for; so after a moment, who waits here lets others h
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from time import perf_counter, sleep
 from typing import Any
 
@@ -14,29 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastequi.integrations.lammps.packages import lammps_and_mpi
+from fastequi.md.clock import Clock
 
 #: Looks at a message before others get the core, and seconds until it is slept.
 _LOOKS, _AWAKE_S = 50, 0.002
 _NAP_S = 0.0002
 #: Between instructions nobody is in a hurry.
 _IDLE_NAP_S = 0.001
-
-
-class Clock:
-    """Seconds spent in each phase; what is timed inside another phase is not counted twice."""
-
-    def __init__(self, *phases: str) -> None:
-        self.seconds = dict.fromkeys(phases, 0.0)
-
-    @contextmanager
-    def of(self, phase: str) -> Iterator[None]:
-        """What happens inside is of this phase, but for other phases inside."""
-        before_s, started = sum(self.seconds.values()), perf_counter()
-        try:
-            yield
-        finally:
-            elapsed_s = perf_counter() - started
-            self.seconds[phase] += elapsed_s - (sum(self.seconds.values()) - before_s)
 
 
 class Communicator:
@@ -48,7 +31,7 @@ class Communicator:
 
     def __init__(self, mpi: Any, clock: Clock | None = None) -> None:
         self.mpi, self.rank, self.size = mpi, mpi.rank, mpi.size
-        self.clock = clock or Clock("communication")
+        self.clock = clock or Clock(phases=("communication",))
         self.sent_bytes = 0
         _, self._MPI = lammps_and_mpi()
         neighbours = mpi.Split_type(self._MPI.COMM_TYPE_SHARED)
@@ -60,7 +43,7 @@ class Communicator:
         n_back: NDArray[np.int64],
     ) -> None:  # fmt: skip
         """Numbers to all ranks, and theirs into an array; n_there, n_back [ranks], how many."""
-        with self.clock.of("communication"):
+        with self.clock.timed("communication"):
             if self.size == 1:
                 into.reshape(-1)[:] = rows.reshape(-1)
                 return
@@ -79,12 +62,12 @@ class Communicator:
 
     def _reduce_(self, values: NDArray[Any], operation: Any) -> None:
         if self.size > 1:
-            with self.clock.of("communication"):
+            with self.clock.timed("communication"):
                 _finish(self.mpi.Iallreduce(self._MPI.IN_PLACE, values, op=operation))
 
     def gathered(self, item: Any) -> list[Any] | None:
         """Of each rank, on rank 0; None on others."""
-        with self.clock.of("communication"):
+        with self.clock.timed("communication"):
             return self.mpi.gather(item)
 
     def told(self, item: Any = None) -> Any:

@@ -21,9 +21,10 @@ from fastequi.engine.loaded import LoadedModel
 from fastequi.errors import FastEquiError, InputError, PhysicsError
 from fastequi.graph import Graph
 from fastequi.importers import load_model
-from fastequi.integrations.lammps.communicator import Clock, Communicator
+from fastequi.integrations.lammps.communicator import Communicator
 from fastequi.integrations.lammps.exchange import Exchange, make_exchange
 from fastequi.integrations.lammps.packages import lammps_and_mpi
+from fastequi.md.clock import Clock
 from fastequi.md.neighbors.build import build_edges
 
 #: The name of the fix.
@@ -105,7 +106,7 @@ class Force:
         self.lmp, self.model, self.skin, self.rebuilds = lmp, model, skin_A, 0
         self.engine = _engine(model)
         self.numbers = _numbers(model, elements, lmp.extract_global("ntypes"))
-        self.clock = clock or Clock("model", "neighbors", "communication")
+        self.clock = clock or Clock(phases=("model", "neighbors", "communication"))
         comm = lmp.comm if lmp.comm is not None else lammps_and_mpi()[1].COMM_WORLD
         self.comm, self._watch = Communicator(comm, self.clock), watch
         self._domain_now: _Domain | None = None
@@ -146,7 +147,7 @@ class Force:
         n = n_own + self.lmp.extract_setting("nghost")
         x = self._atoms("x", n, 3)
         call, exchange, order = self._domain(step, n_own, n, x)
-        with self.clock.of("model"):
+        with self.clock.timed("model"):
             found = call(torch.from_numpy(x[order]).to(self.model.device))
             (forces,) = exchange.returned([found.forces])
             totals = torch.cat([found.energies.sum().view(1), found.virial.flatten()]).cpu().numpy()
@@ -179,7 +180,7 @@ class Force:
         if self._watch is not None:
             self._watch.hear(step, heard)
         if is_new or self._domain_now is None:
-            with self.clock.of("neighbors"):
+            with self.clock.timed("neighbors"):
                 exchange, order = make_exchange(self.comm, ids, n_own, self.model.device)
                 graph = self._graph(x[order], self._atoms("type", n, 1)[order], n_own)
                 call = DomainCall(self.engine, graph, n_own, exchange.of)

@@ -15,8 +15,9 @@ from typing import Any
 import ase.parallel
 
 from fastequi.errors import FastEquiError, PhysicsError
-from fastequi.integrations.lammps.communicator import Clock, Communicator
+from fastequi.integrations.lammps.communicator import Communicator
 from fastequi.integrations.lammps.worker import Worker
+from fastequi.md.clock import PHASES, Clock
 
 _END = "end"
 
@@ -29,7 +30,7 @@ class Ranks:
     """
 
     def __init__(self, mpi: Any) -> None:
-        self.clock = Clock("model", "neighbors", "integrate", "output", "communication")
+        self.clock = Clock(phases=(*PHASES, "communication"))
         self.comm = Communicator(mpi, self.clock)
         self.worker = Worker(self.comm, self.clock)
         self._is_over = False

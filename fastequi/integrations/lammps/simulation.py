@@ -38,7 +38,7 @@ class LammpsSimulation(Simulation):
         """on_stop: called where another rank was asked to stop."""
         super().__init__(state, potential, integrator, skin_A=skin_A)
         self._ranks, self._skin_A, self._on_stop = ranks, skin_A, on_stop
-        self._forces.phases_s = ranks.clock.seconds
+        self.clock = ranks.clock
         self._box = box_of(state.cell[0].numpy(), state.pbc[0].numpy())
         check_box(integrator, self._box)
         self._restart: bytes | None = None

@@ -18,11 +18,12 @@ from fastequi.engine.loaded import LoadedModel
 from fastequi.errors import FastEquiError, InputError
 from fastequi.importers import load_model
 from fastequi.integrations.lammps.box import Matrix, unwrapped
-from fastequi.integrations.lammps.communicator import Clock, Communicator
+from fastequi.integrations.lammps.communicator import Communicator
 from fastequi.integrations.lammps.ensembles import BATH, Constants
 from fastequi.integrations.lammps.force import FailedTogether, Force
 from fastequi.integrations.lammps.packages import lammps_and_mpi
 from fastequi.md.barostats.checks import LARGEST_STRAIN
+from fastequi.md.clock import Clock
 from fastequi.md.failures import FURTHEST_MOVE_A
 
 _QUIET = ["-log", "none", "-screen", "none", "-nocite"]
@@ -172,7 +173,7 @@ class Worker:
         Raises FastEquiError on all ranks where the forces fail, or LAMMPS does.
         """
         before = self._step
-        with self.clock.of("integrate"), _naming("LAMMPS ended the run", FailedTogether):
+        with self.clock.timed("integrate"), _naming("LAMMPS ended the run", FailedTogether):
             if not self._is_set_up:
                 self._run(0, is_first=True)
                 self._is_set_up = True
