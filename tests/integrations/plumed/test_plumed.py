@@ -164,7 +164,7 @@ class DoubleWell:
 
 @pytest.mark.slow
 def test_metadynamics_finds_a_known_free_energy(kernel, tmp_path):
-    """Of a barrier of 10 kT, within kT / 2 wherever it is below 12 kT (0.09 kT rms measured)."""
+    """Of a barrier of 10 kT, within kT / 2 wherever it is below 12 kT."""
     temperature_K, potential = 300.0, DoubleWell()
     kT = BOLTZMANN_eV_PER_K * temperature_K
     atoms = Atoms("Ar", positions=[[1.0, 0.0, 0.0]])
