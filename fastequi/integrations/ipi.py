@@ -35,8 +35,9 @@ def run_driver(
     atoms = atoms.copy()
     atoms.set_constraint()  # i-PI's matter
     atoms.calc = FastEquiCalculator(model, **{"skin_A": 1.0, **options})
-    inet: dict[str, Any] = {"host": host, "port": port}
-    where = {"unixsocket": unix_socket} if unix_socket else inet
+    where: dict[str, Any] = {"host": host, "port": port}
+    if unix_socket:
+        where = {"unixsocket": unix_socket}
     try:
         client = SocketClient(**where)
     except OSError as error:
