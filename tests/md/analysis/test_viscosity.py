@@ -5,6 +5,7 @@ import pytest
 import scipy.signal
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
+from scipy.integrate import trapezoid
 
 from fastequi.errors import InputError
 from fastequi.md.analysis import ANALYSES
@@ -61,7 +62,7 @@ def test_equals_a_double_loop_over_all_nine_components():
     # Pa s of eV/Å³ fs: 1.602e11 Pa times 1e-15 s
     factor = volume / (10.0 * units.kB * temperature) * 160.2176634e9 * 1e-15 * 1e3
     found = viscosity_columns(frames)
-    expected = [factor * 4.0 * np.trapezoid(correlation[: k + 1]) for k in range(7)]
+    expected = [factor * 4.0 * trapezoid(correlation[: k + 1]) for k in range(7)]
     np.testing.assert_allclose(found["viscosity_mPa_s"], expected, rtol=1e-6)
     np.testing.assert_allclose(
         found["correlation_GPa2"], correlation / 10.0 * GPA_PER_eV_PER_A3**2, rtol=1e-9
