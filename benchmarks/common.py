@@ -1,13 +1,14 @@
 """What every benchmark shares: which machine and versions, result files, structures."""
 
 import argparse
+import csv
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -229,3 +230,15 @@ def silicon(n_atoms: int, rattle_A: float = 0.05, seed: int = 0) -> Atoms:
     random = np.random.default_rng(seed)
     atoms.positions += rattle_A * random.normal(size=(len(atoms), 3))
     return atoms
+
+
+def write_points(path: Path, points: Sequence[Any]) -> None:
+    """A CSV with one line per training: the fields of a dataclass."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(points[0])])
+        writer.writeheader()
+        for point in points:
+            writer.writerow(
+                {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in asdict(point).items()}
+            )

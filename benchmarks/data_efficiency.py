@@ -9,13 +9,12 @@ folder and not repeated; several may run side by side.
 """
 
 import argparse
-import csv
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.common import RESULTS, run_fastequi
+from benchmarks.common import RESULTS, run_fastequi, write_points
 
 SIZES = (10, 30, 100, 300, 950)
 DEGREES = (0, 1, 2)
@@ -73,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
         points = list(pool.map(lambda job: train(options, *job), jobs))
     points.sort(key=lambda p: (p.l_max, p.frames))
     table = RESULTS / f"data-efficiency-{options.molecule}.csv"
-    write_table(table, points)
+    write_points(table, points)
     plot(points, table.with_suffix(".png"))
     for l_max in sorted({p.l_max for p in points}):
         mine = [p for p in points if p.l_max == l_max]
@@ -124,17 +123,6 @@ def toml(options: argparse.Namespace, n_frames: int, l_max: int) -> str:
         epochs=epochs,
         log_every=max(epochs // 20, 1),
     )
-
-
-def write_table(path: Path, points: list[Point]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(Point.__dataclass_fields__))
-        writer.writeheader()
-        for point in points:
-            writer.writerow(
-                {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in asdict(point).items()}
-            )
 
 
 def slope(points: list[Point]) -> float:

@@ -11,15 +11,14 @@ validates. `labels.py` says how the frames were made.
 """
 
 import argparse
-import csv
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.io import read, write
 
-from benchmarks.common import RESULTS, Results, add_common_options, row, start
+from benchmarks.common import RESULTS, Results, add_common_options, row, start, write_points
 from benchmarks.coupled_cluster.labels import label
 from benchmarks.recipe import Recipe, cpu_minutes, summary_of, trained
 from fastequi.plotting import COLOURS, label_axes, new_figure, save_figure
@@ -70,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
         for which in HOW for size in sorted(options.sizes)
     ]  # fmt: skip
     table = RESULTS / "coupled-cluster.csv"
-    write_table(table, points)
+    write_points(table, points)
     draw(points, frames, table.with_suffix(".png"))
     print(f"wrote {table} and {table.with_suffix('.png').name}")
 
@@ -121,15 +120,6 @@ def point(
         errors["force_mae_meV_per_A"], errors["force_rmse_meV_per_A"],
         errors["energy_mae_meV_per_atom"] * atoms, errors["energy_rmse_meV_per_atom"] * atoms,
     )  # fmt: skip
-
-
-def write_table(path: Path, points: list[Point]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(Point.__dataclass_fields__))
-        writer.writeheader()
-        for one in points:
-            cells = asdict(one).items()
-            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in cells})
 
 
 def draw(points: list[Point], frames: list[Atoms], path: Path) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import RESULTS, ROOT, circumstances
+from benchmarks.common import RESULTS, ROOT, circumstances, write_points
 from benchmarks.markdown import errors_table, replace_between
 from benchmarks.water import dynamics, report, temperature, trainings
 from benchmarks.water.dynamics import Setting
@@ -120,7 +120,7 @@ def _show(found: Found, options: argparse.Namespace) -> None:
     points = [Point(**point) for point in found.get("points", ())]
     if not points or not found.get("runs"):
         return
-    report.write_csv(options.output.with_suffix(".csv"), points)
+    write_points(options.output.with_suffix(".csv"), points)
     shown = {label: run["structure"] for label, run in found["runs"].items()}
     draw(found["boxes"], shown, points, options.output.with_suffix(".png"))
     if options.write:

@@ -1,9 +1,6 @@
 """Tables of the benchmark for benchmarks/README.md, the CSV, and whether the peaks are right."""
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown import table
@@ -14,17 +11,6 @@ from benchmarks.water.trainings import Point
 JUDGED = "100 boxes, 330 K"
 #: How far the O-O peak of 100 training frames may be off that of the boxes: Å, and of its height.
 PLACE_A, HEIGHT = 0.05, 0.10
-
-
-def write_csv(path: Path, points: Sequence[Point]) -> None:
-    """One line per training."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(Point.__dataclass_fields__))
-        writer.writeheader()
-        for point in points:
-            writer.writerow(
-                {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in asdict(point).items()}
-            )
 
 
 def curves_table(points: Sequence[Point]) -> str:
